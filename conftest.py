@@ -1,0 +1,18 @@
+"""Strict ground rules for every test: float64, no silent rank promotion, warnings are errors."""
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile("toymodel", deadline=None, max_examples=50, print_blob=True)
+hypothesis.settings.load_profile("toymodel")
+
+
+@pytest.fixture
+def float32():
+    """Run a test in JAX's default precision."""
+    with jax.enable_x64(False):
+        yield

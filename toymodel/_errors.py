@@ -1,0 +1,37 @@
+"""How errors read: what was wrong, what was expected, how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class InputError(ValueError):
+    """Bad input, refused at the entry function.
+
+    The message names the argument, what was given, what was expected and, where there is one,
+    the mend. The command line turns it into exit code 2.
+    """
+
+
+def refuse(argument: str, given: Any, expected: str, mend: str = "") -> InputError:
+    """The error for an argument that does not fit.
+
+    Example:
+        >>> print(refuse("beta", -1.0, "a number > 0", "the paper uses 0.1"))
+        beta: got -1.0, expected a number > 0. To mend it: the paper uses 0.1.
+    """
+    message = f"{argument}: got {given!r}, expected {expected}."
+    return InputError(f"{message} To mend it: {mend}." if mend else message)
+
+
+def unknown(kind: str, name: Any, known: Iterable[str]) -> InputError:
+    """The error for a name that is in no registry, with the nearest name suggested.
+
+    Example:
+        >>> print(unknown("loss", "dop", ["dpo", "ipo"]))
+        loss: got 'dop', expected one of dpo, ipo. To mend it: did you mean 'dpo'?
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name).lower().replace("-", "_"), names, n=1, cutoff=0.4)
+    message = f"{kind}: got {name!r}, expected one of {', '.join(names)}."
+    return InputError(f"{message} To mend it: did you mean {near[0]!r}?" if near else message)

@@ -1,0 +1,96 @@
+"""Names for swappable parts: one registry class serves scenarios, policies, losses, figures.
+
+A registered dataclass can be named (`get`), described as plain data (`describe`) and rebuilt from
+that description (`rebuild`), which is how the command line, saved runs and settings files work.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+
+from toymodel._errors import InputError, unknown
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Registry(Generic[Factory]):
+    """A mapping from names to factories, whose errors suggest the nearest name.
+
+    Args:
+        kind: what the entries are, as errors should call them ("loss", "scenario").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Factory] = {}
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """A decorator that files its function or class under `name`."""
+
+        def add(factory: Factory) -> Factory:
+            if name in self._entries and self._entries[name] is not factory:
+                raise InputError(
+                    f"{self.kind}: {name!r} is registered already, as "
+                    f"{self._entries[name].__qualname__}. To mend it: choose another name."
+                )
+            self._entries[name] = factory
+            return factory
+
+        return add
+
+    def __getitem__(self, name: str) -> Factory:
+        key = str(name).replace("-", "_")
+        if key not in self._entries:
+            raise unknown(self.kind, name, self._entries)
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def get(self, name: str, **arguments: Any) -> Any:
+        """Build the entry called `name`; an unknown argument is refused with the known ones."""
+        factory = self[name]
+        if dataclasses.is_dataclass(factory):
+            known = [field.name for field in dataclasses.fields(factory)]
+            for argument in arguments:
+                if argument not in known:
+                    raise unknown(f"argument of {self.kind} {name!r}", argument, known)
+        return factory(**arguments)
+
+    def name_of(self, instance: Any) -> str:
+        """The name under which an instance's class is registered, else the class's own name."""
+        for name, factory in self._entries.items():
+            if factory is type(instance):
+                return name
+        return type(instance).__name__
+
+    def describe(self, instance: Any) -> dict[str, Any]:
+        """An instance as plain data: its registered name and its fields (JSON can hold it)."""
+        fields = {f.name: plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+        return {"name": self.name_of(instance), **fields}
+
+    def rebuild(self, description: Mapping[str, Any]) -> Any:
+        """The instance that `describe` described."""
+        fields = {key: _restore(value) for key, value in description.items() if key != "name"}
+        return self.get(description["name"], **fields)
+
+
+def plain(value: Any) -> Any:
+    """Arrays and tuples as lists and numbers, the rest as it is."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+def _restore(value: Any) -> Any:
+    """Lists of lists were arrays; flat lists were tuples of structure."""
+    if isinstance(value, list):
+        return np.asarray(value) if value and isinstance(value[0], list) else tuple(value)
+    return value

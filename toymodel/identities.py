@@ -1,0 +1,155 @@
+"""Identities of preference optimisation, each as a residual that is zero where the identity holds.
+
+The numbers are those of the list in ``docs/identities.md``. Tests run every residual over random
+worlds; a reader can call one to see by how much a loss departs from it.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from toymodel import exact, gradients, rewards
+from toymodel._typing import CurveArray, PairArray, Params, Scalar, TableArray
+from toymodel.losses import FlexDPO, PairBatch, PreferenceLoss
+from toymodel.policies import Policy
+from toymodel.scenarios import Pairs, Role, Scenario, role_masks
+
+
+def corollary_1(loss: PreferenceLoss, pairs: PairBatch) -> PairArray:
+    r"""Identity 1: :math:`(\partial L/\partial\pi_-) / (\partial L/\partial\pi_+) = -\pi_+/\pi_-`.
+
+    In slopes: a+ = -a-. It holds for every function of the margin and fails for other losses.
+
+    Returns:
+        (a+ + a-) relative to the larger slope, [pair]; zero where both slopes are zero.
+
+    References:
+        Yan et al., "3D-Properties" (ICLR 2025), Corollary 1.
+    """
+    chosen, rejected = loss.slopes(pairs)
+    size = jnp.maximum(jnp.abs(chosen), jnp.abs(rejected))
+    return (chosen + rejected) / jnp.where(size > 0, size, 1.0)
+
+
+def tabular_margin(
+    scenario: Scenario, log_probs: CurveArray, times: jax.Array, beta: Scalar
+) -> jax.Array:
+    r"""Identity 2, closed form: the margin of DPO's tabular gradient flow is `exact.margin`.
+
+    Args:
+        scenario: a world with one pair a prompt.
+        log_probs: log-probabilities along the flow, [record, prompt, response].
+        times: times of the records, [record].
+        beta: DPO's beta.
+
+    Returns:
+        Measured minus closed-form margin (nats), [record, pair].
+    """
+    pairs = scenario.pairs
+    batches = jax.vmap(gradients.pair_batch, in_axes=(0, None, None))(
+        log_probs, scenario.log_table, pairs
+    )
+    measured = (
+        batches.chosen - batches.rejected - (batches.reference_chosen - batches.reference_rejected)
+    )
+    share = pairs.weight / jnp.sum(pairs.weight)
+    closed = jax.vmap(lambda weight: exact.margin(times, beta, 0.0, weight), out_axes=1)(share)
+    return measured - closed
+
+
+def tabular_monotone(scenario: Scenario, log_probs: CurveArray) -> tuple[jax.Array, jax.Array]:
+    r"""Identity 2, monotonicity: log pi+ never falls and the unseen mass never rises.
+
+    For a tabular softmax, one pair a prompt, a margin loss and gradient flow from margin zero.
+
+    Returns:
+        The largest fall of log pi+ between records (nats) and the largest rise of the mass outside
+        the pair, each [prompt] and zero where there is none.
+    """
+    masks = role_masks(scenario.roles)
+    pairs = scenario.pairs
+    chosen = log_probs[:, pairs.prompt, pairs.chosen]
+    own = masks[..., Role.OWN_CHOSEN] + masks[..., Role.OWN_REJECTED]
+    outside = jnp.sum(jnp.exp(log_probs) * (1 - own)[None], axis=-1)
+    fall = jnp.max(-jnp.diff(chosen, axis=0), axis=0)
+    rise = jnp.max(jnp.diff(outside, axis=0), axis=0)
+    return jnp.maximum(fall, 0.0), jnp.maximum(rise, 0.0)
+
+
+def unseen_force(
+    loss: PreferenceLoss, log_probs: TableArray, reference: TableArray, pairs: Pairs
+) -> TableArray:
+    r"""Identity 3: an unseen response's logit moves at :math:`\sum_i w_i (a_+^i + a_-^i)\,\pi_k`.
+
+    Negative pushes it down. Zero for margin losses; for Flex-DPO proportional to
+    :math:`-(\beta_+ - \beta_-)\pi_k`; the SFT term adds :math:`-\gamma\pi_k`.
+
+    Returns:
+        Velocity by automatic differentiation of the objective minus the formula, [prompt,
+        response]; zero at responses outside every pair of the prompt, NaN-free elsewhere (0).
+    """
+
+    def objective(logits: TableArray) -> Scalar:
+        return gradients.objective(loss, jax.nn.log_softmax(logits, axis=-1), reference, pairs)
+
+    velocity = -jax.grad(objective)(log_probs)
+    chosen, rejected = loss.slopes(gradients.pair_batch(log_probs, reference, pairs))
+    share = pairs.weight / jnp.sum(pairs.weight)
+    force = jnp.zeros_like(log_probs[:, 0]).at[pairs.prompt].add(share * (chosen + rejected))
+    in_pair = (
+        jnp.zeros_like(log_probs, bool)
+        .at[pairs.prompt, pairs.chosen]
+        .set(True)
+        .at[pairs.prompt, pairs.rejected]
+        .set(True)
+    )
+    return jnp.where(in_pair, 0.0, velocity - force[:, None] * jnp.exp(log_probs))
+
+
+def flex_extremum(pairs: PairBatch, beta_chosen: Scalar) -> PairArray:
+    r"""Identity 5: Flex-DPO's rejected gradient is extremal in beta_rejected where `exact` says.
+
+    Returns:
+        The derivative of log|dL/dpi-| in log beta_rejected at `exact.flex_rejected_extremum`,
+        [pair]; defined for r < 0.
+
+    References:
+        Yan et al., "3D-Properties" (ICLR 2025) gives the limit 1/|r|, which this meets as
+        beta_chosen c grows.
+    """
+    at = exact.flex_rejected_extremum(
+        pairs.rejected_log_ratio, beta_chosen * pairs.chosen_log_ratio
+    )
+
+    def log_size(log_beta: PairArray) -> Scalar:
+        loss = FlexDPO(beta_chosen, jnp.exp(log_beta))
+        return jnp.sum(gradients.probabilities(loss, pairs)[1].log_abs)
+
+    derivative: PairArray = jax.grad(log_size)(jnp.log(at))
+    return derivative
+
+
+def balanced_reward(model: Policy, params: Params, pairs: Pairs) -> tuple[TableArray, Scalar]:
+    """Identity 7: Bradley-Terry gradients are balanced, in every parameterisation of the reward.
+
+    Returns:
+        The sum over responses of dL/dr, [prompt]; and the largest difference between the
+        parameters' gradient by automatic differentiation of the loss and the sum over pairs of
+        dL/dr+ times the gradient of (r+ - r-), which the balance implies.
+    """
+    table = model.logits(params)
+    in_rewards = rewards.table_gradient(table, pairs)
+    chosen, _ = rewards.bradley_terry_slopes(
+        table[pairs.prompt, pairs.chosen], table[pairs.prompt, pairs.rejected]
+    )
+    share = pairs.weight / jnp.sum(pairs.weight)
+
+    def differences(params: Params) -> Scalar:
+        values = model.logits(params)
+        gaps = values[pairs.prompt, pairs.chosen] - values[pairs.prompt, pairs.rejected]
+        return jnp.sum(jax.lax.stop_gradient(share * chosen) * gaps)
+
+    automatic = jax.grad(lambda p: rewards.objective(model.logits(p), pairs))(params)
+    gaps = jax.tree.map(
+        lambda a, b: jnp.max(jnp.abs(a - b)), automatic, jax.grad(differences)(params)
+    )
+    return jnp.sum(in_rewards, axis=-1), jnp.max(jnp.stack(jax.tree.leaves(gaps)))

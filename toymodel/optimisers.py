@@ -1,0 +1,119 @@
+"""Optimisers by name: optax's own, with their numbers as leaves so that a sweep never recompiles.
+
+`simulate` also takes any optax ``GradientTransformation``. Such an object hides its numbers inside
+closures, so each new one compiles anew; an `Optimiser` does not.
+"""
+
+import inspect
+from typing import Any
+
+import optax
+
+from toymodel._errors import InputError, refuse, unknown
+from toymodel._registry import plain
+from toymodel._struct import number, static, struct
+from toymodel._typing import Scalar
+
+
+def _by_name() -> dict[str, Any]:
+    """optax's optimisers that take a learning rate and need nothing but the gradient."""
+    special = {"lbfgs", "noisy_sgd", "scale_by_learning_rate"}
+    found = {}
+    for name, factory in vars(optax).items():
+        if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
+            parameters = list(inspect.signature(factory).parameters)
+            if parameters[:1] == ["learning_rate"] and name not in special:
+                found[name] = factory
+    return found
+
+
+_FACTORIES = _by_name()
+
+
+@struct
+class Optimiser:
+    """One of optax's optimisers, by name.
+
+    Example:
+        >>> sorted(get("adam", 4e-4, b2=0.9).options)
+        ['b2']
+    """
+
+    name: str = static(doc="its name in optax, such as adam, sgd, rmsprop, lion")
+    learning_rate: Scalar = number(doc="the size of a step", above=0)
+    options: dict[str, Scalar] = number(doc="further numbers by optax's names, such as b1, eps")
+    flags: tuple[tuple[str, bool], ...] = static(default=(), doc="options that are switches")
+
+    def build(self) -> optax.GradientTransformation:
+        """The optax object."""
+        made: optax.GradientTransformation = _FACTORIES[self.name](
+            self.learning_rate, **self.options, **dict(self.flags)
+        )
+        return made
+
+
+@struct
+class Custom:
+    """An optax object that the user built."""
+
+    transformation: optax.GradientTransformation = static(doc="the optax object")
+
+    def build(self) -> optax.GradientTransformation:
+        """The optax object."""
+        return self.transformation
+
+
+def names() -> list[str]:
+    """The names that `get` knows."""
+    return sorted(_FACTORIES)
+
+
+def get(
+    optimiser: str | Optimiser | Custom | optax.GradientTransformation,
+    learning_rate: Scalar | None = None,
+    **options: Scalar | bool,
+) -> Optimiser | Custom:
+    """An optimiser by name, or around an optax object.
+
+    Args:
+        optimiser: a name such as "adam", an `Optimiser`, or an optax object.
+        learning_rate: for a name: the size of a step.
+        options: for a name: further arguments of the optax function, such as ``b2=0.9``.
+
+    Raises:
+        InputError: an unknown name or option, or a learning rate that is not positive.
+
+    Example:
+        >>> get("adam", 4e-4).learning_rate
+        0.0004
+        >>> get(optax.adam(4e-4)).build().init is not None
+        True
+    """
+    if isinstance(optimiser, Optimiser | Custom):
+        return optimiser
+    if isinstance(optimiser, optax.GradientTransformation):
+        return Custom(optimiser)
+    if not isinstance(optimiser, str):
+        raise InputError(
+            f"optimiser: got {optimiser!r}, expected an optax optimiser such as optax.adam(4e-4), "
+            "or a name such as 'adam' with a learning rate."
+        )
+    if optimiser not in _FACTORIES:
+        raise unknown("optimiser", optimiser, _FACTORIES)
+    if learning_rate is None:
+        raise refuse("learning_rate", None, f"the size of a step for {optimiser!r}", "such as 4e-4")
+    known = list(inspect.signature(_FACTORIES[optimiser]).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of optimiser {optimiser!r}", option, known)
+    flags = {key: value for key, value in options.items() if isinstance(value, bool)}
+    leaves = {key: value for key, value in options.items() if key not in flags}
+    return Optimiser(optimiser, learning_rate, leaves, tuple(sorted(flags.items())))
+
+
+def describe(optimiser: Optimiser | Custom) -> dict[str, Any]:
+    """The optimiser as plain data, for saved runs."""
+    if isinstance(optimiser, Custom):
+        return {"name": "custom optax object"}
+    options = {**plain(optimiser.options), **dict(optimiser.flags)}
+    return {"name": optimiser.name, "learning_rate": plain(optimiser.learning_rate), **options}

@@ -1,0 +1,26 @@
+"""Policies: how parameters become probabilities, each with its derivative written by hand."""
+
+from toymodel.policies.base import REGISTRY, Fit, Policy
+from toymodel.policies.loglinear import LogLinear
+from toymodel.policies.mlp import MLP
+from toymodel.policies.tabular import Tabular
+
+__all__ = ["MLP", "REGISTRY", "Fit", "LogLinear", "Policy", "Tabular", "get", "names"]
+
+
+def names() -> list[str]:
+    """The names that `get` knows."""
+    return list(REGISTRY)
+
+
+def get(policy: str | Policy, **settings: object) -> Policy:
+    """A policy by name and settings; a policy is handed through.
+
+    Example:
+        >>> get("mlp", hidden=(32, 32), activation="tanh").hidden
+        (32, 32)
+    """
+    if isinstance(policy, Policy):
+        return policy
+    result: Policy = REGISTRY.get(policy, **settings)
+    return result

@@ -1,0 +1,100 @@
+"""The paper's policy: a multi-layer perceptron from a one-hot prompt to logits over responses."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from toymodel._errors import refuse, unknown
+from toymodel._struct import number, static, struct
+from toymodel._typing import Scalar, TableArray
+from toymodel.policies.base import REGISTRY, Policy
+from toymodel.policies.layers import ACTIVATIONS, INITIALISERS, Layer
+
+MLPParams = tuple[Layer, ...]
+
+
+@REGISTRY.register("mlp")
+@struct
+class MLP(Policy):
+    """A perceptron of any depth, width and activation; the prompt enters one-hot.
+
+    Because the input is one-hot, the first layer's pre-activation of prompt x is row x of its
+    weight plus the bias; all prompts are computed at once. The fit is full-batch Adam on the
+    cross-entropy to the table.
+
+    Example:
+        >>> policy = MLP(hidden=(64,))
+        >>> [layer.weight.shape for layer in policy.init(jax.random.key(0), (4, 10))]
+        [(4, 64), (64, 10)]
+    """
+
+    hidden: tuple[int, ...] = static(default=(64,), doc="units in each hidden layer")
+    activation: str = static(default="relu", doc=f"one of {', '.join(ACTIVATIONS)}")
+    initialisation: str = static(default="pytorch", doc=f"one of {', '.join(INITIALISERS)}")
+    scale: Scalar = number(default=1.0, doc="factor on all initial weights and biases", above=0)
+    fit_learning_rate: Scalar = number(default=1e-2, doc="Adam's learning rate in the fit", above=0)
+    fit_steps: int = static(default=2000, doc="steps of the fit")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hidden, int):
+            raise refuse("MLP.hidden", self.hidden, "a tuple of widths", f"({self.hidden},)")
+        if any(width != int(width) or width < 1 for width in self.hidden):
+            raise refuse("MLP.hidden", self.hidden, "whole numbers >= 1")
+        if self.activation not in ACTIVATIONS:
+            raise unknown("MLP.activation", self.activation, ACTIVATIONS)
+        INITIALISERS[self.initialisation]
+        if self.fit_steps != int(self.fit_steps) or self.fit_steps < 1:
+            raise refuse("MLP.fit_steps", self.fit_steps, "a whole number >= 1")
+
+    def init(self, key: jax.Array, shape: tuple[int, int]) -> MLPParams:
+        sizes = (shape[0], *self.hidden, shape[1])
+        keys = jax.random.split(key, len(sizes) - 1)
+        initialise = INITIALISERS[self.initialisation]
+        layers = tuple(map(initialise, keys, sizes[:-1], sizes[1:]))
+        scaled: MLPParams = jax.tree.map(lambda leaf: self.scale * leaf, layers)
+        return scaled
+
+    def _pre_activations(self, params: MLPParams) -> list[jax.Array]:
+        """The affine output of every layer, each [prompt, unit]; the last are the logits."""
+        function = ACTIVATIONS[self.activation].function
+        outputs = [params[0].weight + params[0].bias[None, :]]
+        for layer in params[1:]:
+            outputs.append(function(outputs[-1]) @ layer.weight + layer.bias[None, :])
+        return outputs
+
+    def logits(self, params: MLPParams) -> TableArray:
+        return self._pre_activations(params)[-1]
+
+    def vjp(self, params: MLPParams, cotangent: TableArray) -> MLPParams:
+        r"""Backpropagation written out.
+
+        With pre-activations u_l, h_l = f(u_l) and the cotangent g_l of u_l:
+        :math:`\bar W_l = h_{l-1}^T g_l`, :math:`\bar b_l = \sum_x g_l`,
+        :math:`g_{l-1} = (g_l W_l^T) \odot f'(u_{l-1})`; for the first layer, whose input is the
+        identity matrix, :math:`\bar W_1 = g_1`.
+        """
+        function, derivative = ACTIVATIONS[self.activation]
+        pre_activations = self._pre_activations(params)
+        gradients: list[Layer] = []
+        for index in range(len(params) - 1, 0, -1):
+            below = pre_activations[index - 1]
+            gradients.append(Layer(function(below).T @ cotangent, cotangent.sum(axis=0)))
+            cotangent = (cotangent @ params[index].weight.T) * derivative(below)
+        gradients.append(Layer(cotangent, cotangent.sum(axis=0)))
+        return tuple(reversed(gradients))
+
+    def fit_params(self, key: jax.Array, log_table: TableArray) -> MLPParams:
+        """Full-batch Adam on the cross-entropy, whose gradient in the logits is pi - table."""
+        target = jnp.exp(log_table)
+        optimiser = optax.adam(self.fit_learning_rate)
+        params = self.init(key, (log_table.shape[0], log_table.shape[1]))
+
+        def step(_: int, state: tuple) -> tuple:
+            params, memory = state
+            gradient = self.vjp(params, jnp.exp(self.log_probs(params)) - target)
+            updates, memory = optimiser.update(gradient, memory, params)
+            return optax.apply_updates(params, updates), memory
+
+        start = (params, optimiser.init(params))
+        fitted: MLPParams = jax.lax.fori_loop(0, self.fit_steps, step, start)[0]
+        return fitted

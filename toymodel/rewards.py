@@ -1,0 +1,70 @@
+"""Reward models: the Bradley-Terry loss on a table of rewards, and its gradient, which is balanced.
+
+Any policy's logits serve as a reward parameterisation: r(x, y) = policy.logits(params)[x, y].
+"""
+
+import jax.numpy as jnp
+from jax.nn import log_sigmoid, sigmoid
+
+from toymodel._typing import PairArray, Params, Scalar, TableArray
+from toymodel.policies.base import Policy
+from toymodel.scenarios import Pairs
+
+
+def bradley_terry(chosen: PairArray, rejected: PairArray) -> PairArray:
+    r"""The Bradley-Terry loss of each pair's rewards: :math:`-\log\sigma(r_+ - r_-)`, [pair].
+
+    Args:
+        chosen: reward of the chosen response, [pair].
+        rejected: reward of the rejected response, [pair].
+
+    Example:
+        >>> round(float(bradley_terry(jnp.asarray(0.0), jnp.asarray(0.0))), 3)
+        0.693
+
+    References:
+        Bradley and Terry (1952); Christiano et al., "Deep Reinforcement Learning from Human
+        Preferences" (2017), equation 1.
+    """
+    return -log_sigmoid(chosen - rejected)
+
+
+def bradley_terry_slopes(chosen: PairArray, rejected: PairArray) -> tuple[PairArray, PairArray]:
+    r"""dL/dr+ and dL/dr- in closed form: :math:`\mp\sigma(r_- - r_+)`, each [pair].
+
+    They always cancel: a reward model has no drop, degradation or dispersion.
+    """
+    error = sigmoid(rejected - chosen)
+    return -error, error
+
+
+def objective(rewards: TableArray, pairs: Pairs) -> Scalar:
+    """The weighted mean of `bradley_terry` over pairs, for rewards [prompt, response]."""
+    chosen, rejected = (rewards[pairs.prompt, index] for index in (pairs.chosen, pairs.rejected))
+    return jnp.sum(pairs.weight * bradley_terry(chosen, rejected)) / jnp.sum(pairs.weight)
+
+
+def table_gradient(rewards: TableArray, pairs: Pairs) -> TableArray:
+    """The gradient of `objective` in the rewards, [prompt, response]; each row sums to zero."""
+    slopes = bradley_terry_slopes(
+        rewards[pairs.prompt, pairs.chosen], rewards[pairs.prompt, pairs.rejected]
+    )
+    share = pairs.weight / jnp.sum(pairs.weight)
+    return (
+        jnp.zeros_like(rewards)
+        .at[pairs.prompt, pairs.chosen]
+        .add(share * slopes[0])
+        .at[pairs.prompt, pairs.rejected]
+        .add(share * slopes[1])
+    )
+
+
+def gradient(model: Policy, params: Params, pairs: Pairs) -> Params:
+    """The gradient of `objective` in the parameters of a reward model, by its closed-form VJP.
+
+    Args:
+        model: the form of the reward: its logits are the rewards.
+        params: its parameters.
+        pairs: the preference pairs.
+    """
+    return model.vjp(params, table_gradient(model.logits(params), pairs))

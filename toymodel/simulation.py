@@ -1,0 +1,212 @@
+"""Training runs: one entry function, `simulate`, whose parts can all be swapped.
+
+Each run is fitted to the scenario's table (SFT), then trained by closed-form gradients. The
+mathematics is written for one seed and mapped over seeds; it is compiled once for all numbers.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from toymodel import gradients, losses, optimisers, policies, sampling, scenarios
+from toymodel._errors import refuse
+from toymodel._typing import Scalar, TableArray
+from toymodel.losses import PreferenceLoss
+from toymodel.policies import Fit, Policy
+from toymodel.scenarios import Scenario
+from toymodel.trajectory import Trajectory
+
+_DEFAULT_RECORDS = 200
+_BLOCKS = 50  # a run returns to Python this often, for the progress bar and for Ctrl-C
+
+State = tuple[Any, Any]  # parameters and the optimiser's memory, with a leading seed axis
+
+
+def simulate(
+    scenario: Scenario | str,
+    policy: Policy | str,
+    loss: PreferenceLoss | str,
+    optimiser: optimisers.Optimiser | optax.GradientTransformation | str,
+    *,
+    steps: int = 2000,
+    seed: int | Sequence[int] = 0,
+    record: int | Sequence[int] | None = None,
+    batch_size: int | None = None,
+    learning_rate: Scalar | None = None,
+    progress: bool = True,
+) -> Trajectory:
+    """Fit a policy to a scenario, train it on the preference pairs, record its log-probabilities.
+
+    Args:
+        scenario: a `Scenario`, or the name of one.
+        policy: a `Policy`, or the name of one.
+        loss: a `PreferenceLoss`, or the name of one.
+        optimiser: an optax optimiser, or the name of one with `learning_rate`. By name, other
+            numbers never recompile; each optax object compiles anew.
+        steps: training steps (epochs, for full batches), at least one.
+        seed: one seed, or several: then results get a leading axis ``seed``.
+        record: which steps to record: an integer n for every n-th, or the steps themselves, from
+            0 (before training) to `steps`. Default: about 200 evenly spaced. Step counts as the
+            number of updates made. 0 and the last are always added to an integer.
+        batch_size: pairs a step. Default: all of them.
+        learning_rate: with an optimiser's name only.
+        progress: show a progress bar if the run takes more than two seconds.
+
+    Returns:
+        The `Trajectory`. The reference is the fitted policy itself.
+
+    Raises:
+        InputError: an argument that does not fit, named.
+
+    Example:
+        >>> import optax, toymodel as tm
+        >>> run = tm.simulate("both_on_policy", "tabular", tm.losses.DPO(beta=0.1),
+        ...                   optax.sgd(10.0), steps=100)
+        >>> run.log_probs.shape
+        (101, 4, 10)
+    """
+    world = scenarios.get(scenario)
+    policy, loss = policies.get(policy), losses.get(loss)
+    method = optimisers.get(optimiser, learning_rate)
+    recorded = _record_steps(record, _whole("steps", steps, 1))
+    seeds = _seeds(seed)
+    if batch_size is not None:
+        _whole("batch_size", batch_size, 1, len(world.pairs))
+        if batch_size == len(world.pairs):
+            batch_size = None
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+
+    fit, state = _start(world, policy, method, keys)
+    reference = _log_probs(policy, fit.params)
+    blocks = []
+    with tqdm(total=steps, unit="step", delay=2, disable=not progress, desc=world.name) as bar:
+        for starts, lengths in _blocks(recorded):
+            state, log_probs = _advance(
+                world, policy, loss, method, reference, state, keys, starts, lengths, batch_size
+            )
+            blocks.append(np.asarray(log_probs))
+            bar.update(int(lengths.sum()))
+    log_probs = np.concatenate(blocks, axis=1)[:, : len(recorded)]
+
+    def one_or_all(leaf: jax.Array) -> jax.Array:
+        return leaf[0] if np.ndim(seed) == 0 else leaf
+
+    return Trajectory(
+        scenario=world,
+        policy=policy,
+        loss=loss,
+        optimiser=optimisers.describe(method),
+        batch_size=batch_size,
+        seed=seed if isinstance(seed, int) else tuple(seeds.tolist()),
+        steps=recorded,
+        log_probs=one_or_all(jnp.asarray(log_probs)),
+        reference=one_or_all(reference),
+        fit=jax.tree.map(one_or_all, fit),
+        params=jax.tree.map(one_or_all, state[0]),
+    )
+
+
+def _whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
+    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    if not fits or (most is not None and value > most):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise refuse(argument, value, f"a whole number {limits}")
+    return int(value)
+
+
+def _seeds(seed: int | Sequence[int]) -> np.ndarray:
+    values = np.atleast_1d(np.asarray(seed))
+    if values.size == 0 or values.ndim > 1 or not np.issubdtype(values.dtype, np.integer):
+        raise refuse("seed", seed, "a whole number, or a sequence of at least one")
+    if np.any(values < 0) or np.any(values >= 2**31):
+        raise refuse("seed", seed, "whole numbers from 0 to 2**31 - 1")
+    return values
+
+
+def _record_steps(record: int | Sequence[int] | None, steps: int) -> np.ndarray:
+    if record is None:
+        record = max(1, steps // _DEFAULT_RECORDS)
+    if isinstance(record, int | np.integer) and not isinstance(record, bool):
+        every = _whole("record", record, 1, steps)
+        return np.unique(np.append(np.arange(0, steps + 1, every), steps))
+    values = np.asarray(record)
+    if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
+        raise refuse("record", record, "n for every n-th step, or a list of whole steps")
+    outside = values[(values < 0) | (values > steps)]
+    if outside.size:
+        raise refuse(
+            "record", int(outside[0]), f"steps from 0 to {steps}, within the run", "raise `steps`"
+        )
+    if np.any(np.diff(values) <= 0):
+        raise refuse("record", record, "steps in increasing order, each once")
+    return values
+
+
+def _blocks(recorded: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The schedule in equal blocks of segments (first step, length); the last padded with empty."""
+    lengths = np.diff(recorded, prepend=0)
+    starts = recorded - lengths
+    size = -(-len(recorded) // _BLOCKS)
+    padding = -len(recorded) % size
+    starts, lengths = np.pad(starts, (0, padding)), np.pad(lengths, (0, padding))
+    return list(zip(starts.reshape(-1, size), lengths.reshape(-1, size), strict=True))
+
+
+@jax.jit
+def _start(
+    world: Scenario, policy: Policy, method: optimisers.Optimiser, keys: jax.Array
+) -> tuple[Fit, State]:
+    """The SFT stage and the optimiser's fresh memory, for every seed."""
+
+    def one(key: jax.Array) -> tuple[Fit, State]:
+        fit = policy.fit(world.log_table, key)
+        return fit, (fit.params, method.build().init(fit.params))
+
+    return jax.vmap(one)(keys)
+
+
+@jax.jit
+def _log_probs(policy: Policy, params: Any) -> TableArray:
+    return jax.vmap(policy.log_probs)(params)
+
+
+@functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
+def _advance(
+    world: Scenario,
+    policy: Policy,
+    loss: PreferenceLoss,
+    method: optimisers.Optimiser,
+    reference: TableArray,
+    state: State,
+    keys: jax.Array,
+    starts: jax.Array,
+    lengths: jax.Array,
+    batch_size: int | None,
+) -> tuple[State, TableArray]:
+    """Train through one block of segments, recording at the end of each, for every seed."""
+    optimiser = method.build()
+
+    def one(state: State, reference: TableArray, key: jax.Array) -> tuple[State, TableArray]:
+        def step(number: jax.Array, state: State) -> State:
+            params, memory = state
+            pairs = world.pairs
+            if batch_size is not None:
+                pairs = sampling.minibatch(pairs, batch_size, key, number)
+            gradient = gradients.parameters(loss, policy, params, reference, pairs)
+            updates, memory = optimiser.update(gradient, memory, params)
+            return optax.apply_updates(params, updates), memory
+
+        def segment(state: State, span: tuple[jax.Array, jax.Array]) -> tuple[State, TableArray]:
+            start, length = span
+            state = jax.lax.fori_loop(start, start + length, step, state)
+            return state, policy.log_probs(state[0])
+
+        return jax.lax.scan(segment, state, (starts, lengths))
+
+    return jax.vmap(one)(state, reference, keys)
