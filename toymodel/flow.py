@@ -52,7 +52,7 @@ def gradient_flow(
     at = np.asarray(times, float)
     if at.ndim != 1 or at.size == 0 or at[0] < 0 or np.any(np.diff(at) <= 0):
         raise refuse("times", times, "increasing numbers >= 0")
-    params = policy.fit(scenario.log_table, key).params
+    params, _ = policy.fit(scenario.log_table, key)
     reference = policy.log_probs(params)
     start, unravel = ravel_pytree(params)
 

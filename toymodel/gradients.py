@@ -93,7 +93,7 @@ def parameters(
     Example:
         >>> import jax, toymodel as tm
         >>> world, policy = tm.scenarios.both_on_policy(), tm.Tabular()
-        >>> params = policy.fit(world.log_table).params
+        >>> params, _ = policy.fit(world.log_table)
         >>> gradient = parameters(tm.losses.DPO(), policy, params, world.log_table, world.pairs)
         >>> round(float(gradient[0, 0]), 4), round(float(gradient[0, 4]), 4)
         (-0.0125, 0.0125)

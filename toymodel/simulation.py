@@ -82,8 +82,7 @@ def simulate(
             batch_size = None
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
-    fit, state = _start(world, policy, method, keys)
-    reference = _log_probs(policy, fit.params)
+    fit, reference, state = _start(world, policy, method, keys)
     blocks = []
     with tqdm(total=steps, unit="step", delay=2, disable=not progress, desc=world.name) as bar:
         for starts, lengths in _blocks(recorded):
@@ -161,19 +160,14 @@ def _blocks(recorded: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 @jax.jit
 def _start(
     world: Scenario, policy: Policy, method: optimisers.Optimiser, keys: jax.Array
-) -> tuple[Fit, State]:
-    """The SFT stage and the optimiser's fresh memory, for every seed."""
+) -> tuple[Fit, TableArray, State]:
+    """The SFT stage, the reference it leaves and the optimiser's fresh memory, for every seed."""
 
-    def one(key: jax.Array) -> tuple[Fit, State]:
-        fit = policy.fit(world.log_table, key)
-        return fit, (fit.params, method.build().init(fit.params))
+    def one(key: jax.Array) -> tuple[Fit, TableArray, State]:
+        params, fit = policy.fit(world.log_table, key)
+        return fit, policy.log_probs(params), (params, method.build().init(params))
 
     return jax.vmap(one)(keys)
-
-
-@jax.jit
-def _log_probs(policy: Policy, params: Any) -> TableArray:
-    return jax.vmap(policy.log_probs)(params)
 
 
 @functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")

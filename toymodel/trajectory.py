@@ -1,9 +1,7 @@
-"""What a run leaves: recorded log-probabilities, their labelled forms, and a checked file."""
+"""What a run leaves: recorded log-probabilities, and their labelled forms."""
 
 import dataclasses
-import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from toymodel import gradients, losses, policies, properties
-from toymodel._errors import InputError, refuse
+from toymodel import gradients, losses, policies, properties, storage
 from toymodel._typing import CurveArray, Params, TableArray
-from toymodel._version import __version__
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Pairs, Role, Scenario
-
-FORMAT = 1  # raised whenever a saved run's layout changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -189,10 +183,11 @@ class Trajectory:
                 "optimiser": json.dumps(self.optimiser),
                 "batch_size": "all" if self.batch_size is None else self.batch_size,
                 "seed": self.seed if isinstance(self.seed, int) else "several",
-                "toymodel_version": __version__,
-                "toymodel_format": FORMAT,
             },
         )
+        for index, leaf in enumerate(jax.tree.leaves(self.params)):
+            dims = tuple(f"params_{index}_axis_{axis}" for axis in range(np.ndim(leaf)))
+            dataset[f"params_{index}"] = (dims, np.asarray(leaf))
         dataset["log_prob"].attrs = {"units": "nat", "long_name": "log pi(response | prompt)"}
         dataset["step"].attrs = {"units": "updates", "long_name": "training step"}
         dataset["role"].attrs = {
@@ -201,39 +196,52 @@ class Trajectory:
         }
         return dataset
 
+    @classmethod
+    def from_xarray(cls, dataset: xr.Dataset) -> "Trajectory":
+        """The run that `to_xarray` described."""
+
+        def array(name: str) -> jax.Array:
+            return jnp.asarray(dataset[name].values)
+
+        settings = dataset.attrs
+        scenario = Scenario(
+            log_table=array("log_table"),
+            pairs=Pairs(*(array(f"pair_{field.name}") for field in dataclasses.fields(Pairs))),
+            roles=array("role"),
+            name=settings["scenario"],
+        )
+        policy = policies.REGISTRY.rebuild(json.loads(settings["policy"]))
+        structure: Any = jax.tree.structure(
+            jax.eval_shape(lambda key: policy.init(key, scenario.shape), jax.random.key(0))
+        )
+        leaves = [array(f"params_{index}") for index in range(structure.num_leaves)]
+        several = "seed" in dataset.dims
+        batch_size = settings["batch_size"]
+        return cls(
+            scenario=scenario,
+            policy=policy,
+            loss=losses.REGISTRY.rebuild(json.loads(settings["loss"])),
+            optimiser=json.loads(settings["optimiser"]),
+            batch_size=None if batch_size == "all" else int(batch_size),
+            seed=tuple(dataset["seed"].values.tolist()) if several else int(settings["seed"]),
+            steps=dataset["step"].values,
+            log_probs=array("log_prob"),
+            reference=array("reference"),
+            fit=Fit(divergence=array("fit_divergence"), error=array("fit_error")),
+            params=jax.tree.unflatten(structure, leaves),
+        )
+
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the run as a Zarr store, in one piece or not at all.
+        """Write the run as a Zarr store, whole or not at all; `toymodel.load` reads it.
 
         Args:
             path: the folder to make, such as ``runs/first.zarr``.
-            overwrite: replace what is there.
+            overwrite: replace a saved run that is there.
 
         Raises:
-            InputError: the folder exists, or cannot be written.
+            InputError: something is there already, or the folder cannot be written.
         """
-        target = Path(path)
-        if target.exists() and not overwrite:
-            raise refuse("path", str(target), "a path where nothing is", "pass overwrite=True")
-        dataset = self.to_xarray()
-        for index, leaf in enumerate(jax.tree.leaves(self.params)):
-            dims = tuple(f"params_{index}_axis_{axis}" for axis in range(np.ndim(leaf)))
-            dataset[f"params_{index}"] = (dims, np.asarray(leaf))
-        dataset.attrs["digest"] = _digest(dataset)
-        partial = target.with_name(target.name + ".partial")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            dataset.to_zarr(partial, mode="w", consolidated=False)
-            if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise InputError(
-                f"path: cannot write {str(target)!r} ({error}), expected a folder that can be "
-                "written. To mend it: choose another path, or its permissions."
-            ) from error
-        return target
+        return storage.write(self.to_xarray(), path, overwrite=overwrite)
 
 
 def load(path: str | Path) -> Trajectory:
@@ -245,78 +253,4 @@ def load(path: str | Path) -> Trajectory:
     Raises:
         InputError: nothing there, not a saved run, another format, or damaged data.
     """
-    source = Path(path)
-    if not source.exists():
-        raise refuse("path", str(source), "a run written by Trajectory.save")
-    try:
-        with xr.open_zarr(source, consolidated=False) as lazy:
-            dataset = lazy.load()
-    except Exception as error:  # the Zarr layers raise many kinds for a broken store
-        raise _damaged(source, f"it cannot be read: {error}") from error
-    written = dataset.attrs.get("toymodel_format")
-    if written is None:
-        raise refuse("path", str(source), "a run written by Trajectory.save; this store is not one")
-    if written != FORMAT:
-        version = dataset.attrs.get("toymodel_version", "unknown")
-        raise refuse(
-            "path",
-            f"{source}, saved in format {written} by toymodel {version}",
-            f"format {FORMAT}, which toymodel {__version__} reads",
-            f"install toymodel {version}, or run it again",
-        )
-    digest = dataset.attrs.pop("digest", None)
-    if digest != _digest(dataset):
-        raise _damaged(source, "its contents do not match their checksum")
-    return _rebuild(dataset)
-
-
-def _damaged(source: Path, why: str) -> InputError:
-    return InputError(
-        f"path: {str(source)!r} is damaged or truncated ({why}), expected a whole saved run. "
-        "To mend it: copy it again, or run it again."
-    )
-
-
-def _digest(dataset: xr.Dataset) -> str:
-    """SHA-256 over every array's name, type, shape and bytes: lost chunks read back as fill."""
-    state = hashlib.sha256()
-    for name in sorted(map(str, dataset.variables)):
-        values = np.ascontiguousarray(dataset[name].values)
-        state.update(f"{name} {values.dtype.str} {values.shape}".encode())
-        state.update(values.tobytes())
-    return state.hexdigest()
-
-
-def _rebuild(dataset: xr.Dataset) -> Trajectory:
-    policy = policies.REGISTRY.rebuild(json.loads(dataset.attrs["policy"]))
-    prompts, responses = dataset["log_table"].shape
-    structure: Any = jax.tree.structure(
-        jax.eval_shape(lambda key: policy.init(key, (prompts, responses)), jax.random.key(0))
-    )
-    leaves = [jnp.asarray(dataset[f"params_{k}"].values) for k in range(structure.num_leaves)]
-    params = jax.tree.unflatten(structure, leaves)
-
-    def array(name: str) -> jax.Array:
-        return jnp.asarray(dataset[name].values)
-
-    batch_size = dataset.attrs["batch_size"]
-    return Trajectory(
-        scenario=Scenario(
-            log_table=array("log_table"),
-            pairs=Pairs(*(array(f"pair_{field.name}") for field in dataclasses.fields(Pairs))),
-            roles=array("role"),
-            name=dataset.attrs["scenario"],
-        ),
-        policy=policy,
-        loss=losses.REGISTRY.rebuild(json.loads(dataset.attrs["loss"])),
-        optimiser=json.loads(dataset.attrs["optimiser"]),
-        batch_size=None if batch_size == "all" else int(batch_size),
-        seed=tuple(dataset["seed"].values.tolist())
-        if "seed" in dataset.dims
-        else int(dataset.attrs["seed"]),
-        steps=dataset["step"].values,
-        log_probs=array("log_prob"),
-        reference=array("reference"),
-        fit=Fit(params=params, divergence=array("fit_divergence"), error=array("fit_error")),
-        params=params,
-    )
+    return Trajectory.from_xarray(storage.read(path))

@@ -18,7 +18,6 @@ REGISTRY: Registry[Any] = Registry("policy")
 class Fit:
     """How close the supervised stage came to the table it was given."""
 
-    params: Params = number(doc="the fitted parameters")
     divergence: jax.Array = number(doc="KL(table || policy) of each prompt (nats), [prompt]")
     error: Scalar = number(doc="largest absolute error of a probability")
 
@@ -55,7 +54,7 @@ class Policy(abc.ABC):
         """Log-probabilities (nats), [prompt, response]."""
         return jax.nn.log_softmax(self.logits(params), axis=-1)
 
-    def fit(self, log_table: TableArray, key: jax.Array | None = None) -> Fit:
+    def fit(self, log_table: TableArray, key: jax.Array | None = None) -> tuple[Params, Fit]:
         """The supervised stage (SFT): make the policy produce a given table.
 
         Args:
@@ -63,19 +62,19 @@ class Policy(abc.ABC):
             key: for the random start of policies that have one; default ``jax.random.key(0)``.
 
         Returns:
-            The parameters, and how close they came.
+            The parameters, and how close they came to the table.
 
         Example:
             >>> import toymodel as tm
-            >>> print(tm.Tabular().fit(tm.scenarios.both_on_policy().log_table))
+            >>> params, fit = tm.Tabular().fit(tm.scenarios.both_on_policy().log_table)
+            >>> print(fit)
             fit within 0.0e+00 in probability, 0.0e+00 nats
         """
         log_table = jnp.asarray(log_table)
         params = self.fit_params(jax.random.key(0) if key is None else key, log_table)
         log_probs = self.log_probs(params)
         target = jnp.exp(log_table)
-        return Fit(
-            params=params,
+        return params, Fit(
             divergence=jnp.sum(target * (log_table - log_probs), axis=-1),
             error=jnp.max(jnp.abs(jnp.exp(log_probs) - target)),
         )

@@ -33,7 +33,7 @@ class MLP(Policy):
     initialisation: str = static(default="pytorch", doc=f"one of {', '.join(INITIALISERS)}")
     scale: Scalar = number(default=1.0, doc="factor on all initial weights and biases", above=0)
     fit_learning_rate: Scalar = number(default=1e-2, doc="Adam's learning rate in the fit", above=0)
-    fit_steps: int = static(default=2000, doc="steps of the fit")
+    fit_steps: int = static(default=500, doc="steps of the fit")
 
     def __post_init__(self) -> None:
         if isinstance(self.hidden, int):
