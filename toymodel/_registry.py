@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
-from toymodel._errors import InputError, unknown
+from toymodel._errors import InputError, refuse, unknown
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -54,10 +54,14 @@ class Registry(Generic[Factory]):
         """Build the entry called `name`; an unknown argument is refused with the known ones."""
         factory = self[name]
         if dataclasses.is_dataclass(factory):
-            known = [field.name for field in dataclasses.fields(factory)]
+            fields = {field.name: field for field in dataclasses.fields(factory)}
             for argument in arguments:
-                if argument not in known:
-                    raise unknown(f"argument of {self.kind} {name!r}", argument, known)
+                if argument not in fields:
+                    raise unknown(f"argument of {self.kind} {name!r}", argument, fields)
+            for argument, field in fields.items():
+                if field.default is dataclasses.MISSING and argument not in arguments:
+                    expected = f"one with {argument}: {field.metadata.get('doc', '')}"
+                    raise refuse(self.kind, name, expected, f"pass {argument}=...")
         return factory(**arguments)
 
     def name_of(self, instance: Any) -> str:

@@ -67,19 +67,28 @@ def _check_field(owner: str, field: dataclasses.Field, value: Any) -> None:
     bounds = field.metadata.get("bounds")
     if bounds is None or isinstance(value, jax.core.Tracer):
         return
-    wrong_kind = isinstance(value, str | bool | complex | type(None))
     is_numeric = isinstance(value, numbers.Real | np.ndarray | jax.Array)
+    has_limits = any(bound is not None for bound in bounds.values())
+    wrong_kind = isinstance(value, str | bool | complex | type(None)) or (
+        has_limits and not is_numeric
+    )
     if wrong_kind or (is_numeric and not _within(np.asarray(value), bounds)):
         where = f"{owner}.{field.name}"
         raise refuse(where, value, _expectation(bounds), field.metadata["doc"])
 
 
 def _documented(cls: type) -> str:
-    lines = [(cls.__doc__ or "").rstrip(), "", "    Args:"]
+    """The class's docstring with an Args section from its fields, before examples and sources."""
+    text = (cls.__doc__ or "").rstrip()
+    lines = ["    Args:"]
     for field in dataclasses.fields(cls):
         default = "" if field.default is dataclasses.MISSING else f" Default {field.default!r}."
         lines.append(f"        {field.name}: {field.metadata.get('doc', '')}.{default}")
-    return "\n".join(lines) + "\n    "
+    arguments = "\n".join(lines)
+    for section in ("\n    Example:", "\n    References:"):
+        if section in text:
+            return text.replace(section, f"\n{arguments}\n{section}", 1) + "\n    "
+    return f"{text}\n\n{arguments}\n    "
 
 
 @overload

@@ -7,6 +7,8 @@ closures, so each new one compiles anew; an `Optimiser` does not.
 import inspect
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 
 from toymodel._errors import InputError, refuse, unknown
@@ -89,10 +91,12 @@ def get(
         >>> get(optax.adam(4e-4)).build().init is not None
         True
     """
-    if isinstance(optimiser, Optimiser | Custom):
-        return optimiser
-    if isinstance(optimiser, optax.GradientTransformation):
-        return Custom(optimiser)
+    if isinstance(optimiser, Optimiser | Custom | optax.GradientTransformation):
+        if learning_rate is not None:
+            expected = "none beside an optimiser that has its own"
+            raise refuse("learning_rate", learning_rate, expected, "pass the optimiser's name")
+        built = isinstance(optimiser, optax.GradientTransformation)
+        return Custom(optimiser) if built else optimiser
     if not isinstance(optimiser, str):
         raise InputError(
             f"optimiser: got {optimiser!r}, expected an optax optimiser such as optax.adam(4e-4), "
@@ -103,9 +107,12 @@ def get(
     if learning_rate is None:
         raise refuse("learning_rate", None, f"the size of a step for {optimiser!r}", "such as 4e-4")
     known = list(inspect.signature(_FACTORIES[optimiser]).parameters)[1:]
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise unknown(f"option of optimiser {optimiser!r}", option, known)
+        if not isinstance(value, int | float | np.number | jax.Array):
+            mend = f"build it yourself, as optax.{optimiser}(...)"
+            raise refuse(f"{optimiser}.{option}", value, "a number or a switch", mend)
     flags = {key: value for key, value in options.items() if isinstance(value, bool)}
     leaves = {key: value for key, value in options.items() if key not in flags}
     return Optimiser(optimiser, learning_rate, leaves, tuple(sorted(flags.items())))

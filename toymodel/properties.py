@@ -91,7 +91,6 @@ def measure(
     drop = rejected[0] - rejected[-1]
     peak_at, least_at = jnp.argmax(chosen, axis=0), jnp.argmin(outside, axis=0)
     peak, least = jnp.max(chosen, axis=0), jnp.min(outside, axis=0)
-    records = jnp.arange(len(steps))[:, None]
 
     probs = jnp.exp(log_probs)
     prompts = jnp.arange(probs.shape[1])
@@ -109,23 +108,26 @@ def measure(
     def place(values: jax.Array, exists: jax.Array | bool = True) -> jax.Array:
         return jnp.where(has_pair & exists, values, _NEVER)
 
+    def after(record: jax.Array) -> jax.Array:
+        return jnp.arange(len(steps))[:, None] > record[None]
+
     def onset(happens: jax.Array) -> jax.Array:
         return place(steps[jnp.argmax(happens, axis=0)], happens.any(axis=0))
 
     return Properties(
         drop=size(drop),
         rate_ratio=size(drop / jnp.maximum(jnp.abs(chosen[-1] - chosen[0]), _LEAST_CHANGE)),
-        drop_onset=onset(rejected < rejected[0] - limits.drop),
+        drop_onset=onset(rejected < rejected[:1] - limits.drop),
         peak=size(peak),
         peak_step=place(steps[peak_at]),
         drawdown=size(peak - chosen[-1]),
         below_start=has_pair & (chosen[-1] < chosen[0]),
-        degradation_onset=onset((chosen < peak - limits.degradation) & (records > peak_at)),
+        degradation_onset=onset(after(peak_at) & (chosen < peak[None] - limits.degradation)),
         outside_start=size(outside[0]),
         outside_minimum=size(least),
         outside_final=size(outside[-1]),
         dispersion=size(outside[-1] - least),
-        dispersion_onset=onset((outside > least + limits.dispersion) & (records > least_at)),
+        dispersion_onset=onset(after(least_at) & (outside > least[None] + limits.dispersion)),
         gain_by_role=size(gain_by_role),
         receiving_role=place(Role.OTHER_CHOSEN + jnp.argmax(outside_roles, axis=-1), receives),
         receiving_response=place(receiving, receives),
@@ -163,19 +165,20 @@ def likelihoods(
     chosen = jnp.exp(_log_mass(log_probs, masks[..., Role.OWN_CHOSEN]))
     rejected = jnp.exp(_log_mass(log_probs, masks[..., Role.OWN_REJECTED]))
     counts = (1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]) * has_pair[:, None]
+    counts = jnp.broadcast_to(counts, log_probs.shape)
     if drop_underflow:
         counts = counts * (log_probs > _FLOAT32_UNDERFLOW)
     weight = has_pair / jnp.sum(has_pair)
     return Likelihoods(
         chosen_mean=chosen @ weight,
-        chosen_min=jnp.min(jnp.where(has_pair, chosen, jnp.inf), axis=-1),
+        chosen_min=jnp.min(jnp.where(has_pair[None], chosen, jnp.inf), axis=-1),
         rejected_mean=rejected @ weight,
-        rejected_max=jnp.max(jnp.where(has_pair, rejected, -jnp.inf), axis=-1),
+        rejected_max=jnp.max(jnp.where(has_pair[None], rejected, -jnp.inf), axis=-1),
         unseen_mean=jnp.sum(counts * jnp.exp(log_probs), (-2, -1))
-        / jnp.maximum(jnp.sum(counts * jnp.ones_like(log_probs), (-2, -1)), 1),
+        / jnp.maximum(jnp.sum(counts, (-2, -1)), 1),
     )
 
 
 def _log_mass(log_probs: CurveArray, mask: TableArray) -> jax.Array:
     """Logarithm of the total probability under a mask, [record, prompt]; exact far below 1e-308."""
-    return logsumexp(jnp.where(mask > 0, log_probs, -jnp.inf), axis=-1)
+    return logsumexp(jnp.where(mask[None] > 0, log_probs, -jnp.inf), axis=-1)

@@ -128,7 +128,7 @@ def _checked_log_table(table: ArrayLike | None, log_table: ArrayLike | None) -> 
         given = "neither" if table is None else "both"
         raise refuse("table, log_table", given, "exactly one of the two")
     argument = "log_table" if table is None else "table"
-    values = np.asarray(log_table if table is None else table, float)
+    values = _numbers(argument, log_table if table is None else table, "[prompt, response]")
     if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
         raise refuse(
             argument, f"shape {values.shape}", "[prompt, response], two responses at least"
@@ -159,35 +159,40 @@ def _checked_log_table(table: ArrayLike | None, log_table: ArrayLike | None) -> 
             "a finite log-probability",
         )
     log_sums = np.logaddexp.reduce(values, axis=1)
-    if np.any(np.abs(np.expm1(log_sums)) > _ROW_SUM_TOLERANCE):
+    if np.any(np.abs(log_sums) > _ROW_SUM_TOLERANCE):
         row = int(np.argmax(np.abs(log_sums)))
         raise refuse(
             f"{argument}[{row}]",
-            f"a row summing to {np.exp(log_sums[row]):.6g}",
+            f"a row summing to {np.exp(min(log_sums[row], 100.0)):.6g}",
             f"a row summing to 1 (within {_ROW_SUM_TOLERANCE:g})",
             "divide the row by its sum",
         )
     return np.asarray(values - log_sums[:, None])
 
 
+def _numbers(argument: str, given: Any, form: str) -> np.ndarray:
+    try:
+        return np.asarray(given, float)
+    except (TypeError, ValueError):
+        raise refuse(argument, given, f"numbers, {form}") from None
+
+
 def _checked_pairs(pairs: Iterable[Sequence[float]], shape: tuple[int, ...]) -> np.ndarray:
-    rows = [tuple(pair) for pair in pairs]
+    rows = list(pairs) if isinstance(pairs, Iterable) else []
     if not rows:
-        raise refuse("pairs", "no pairs", "at least one (prompt, chosen, rejected)")
+        raise refuse("pairs", pairs, "at least one (prompt, chosen, rejected)")
+    form = "(prompt, chosen, rejected) or the three and a weight"
     checked = []
     for index, row in enumerate(rows):
         where = f"pairs[{index}]"
-        if len(row) not in (3, 4):
-            raise refuse(where, row, "(prompt, chosen, rejected) or the three and a weight")
-        prompt, chosen, rejected = row[:3]
-        weight = float(row[3]) if len(row) == 4 else 1.0
-        for what, value, size in (
-            ("prompt", prompt, shape[0]),
-            ("chosen", chosen, shape[1]),
-            ("rejected", rejected, shape[1]),
-        ):
-            if value != int(value) or not 0 <= value < size:
-                raise refuse(f"{where}.{what}", value, f"a whole number from 0 to {size - 1}")
+        values = _numbers(where, row, form)
+        if values.shape not in ((3,), (4,)):
+            raise refuse(where, row, form)
+        sizes = {"prompt": shape[0], "chosen": shape[1], "rejected": shape[1]}
+        for (what, size), value, given in zip(sizes.items(), values, row, strict=False):
+            if not (value.is_integer() and 0 <= value < size):
+                raise refuse(f"{where}.{what}", given, f"a whole number from 0 to {size - 1}")
+        prompt, chosen, rejected, weight = (*values.tolist(), 1.0)[:4]
         if chosen == rejected:
             raise refuse(where, row, "a chosen response different from the rejected one")
         if not (np.isfinite(weight) and weight >= 0):
@@ -201,17 +206,21 @@ def _checked_pairs(pairs: Iterable[Sequence[float]], shape: tuple[int, ...]) -> 
 
 def _roles(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Roles by net weight: own pairs first, then other prompts' pairs, else unseen."""
-    net, appears = np.zeros(shape), np.zeros(shape, bool)
-    for prompt, chosen, rejected, weight in rows:
-        x, y_chosen, y_rejected = int(prompt), int(chosen), int(rejected)
-        net[x, y_chosen] += weight
-        net[x, y_rejected] -= weight
-        appears[x, y_chosen] = appears[x, y_rejected] = True
-    net_of_others = net.sum(axis=0) - net
-    appears_elsewhere = appears.sum(axis=0) - appears > 0
-    other = np.where(net_of_others >= 0, Role.OTHER_CHOSEN, Role.OTHER_REJECTED)
-    own = np.where(net >= 0, Role.OWN_CHOSEN, Role.OWN_REJECTED)
-    return np.where(appears, own, np.where(appears_elsewhere, other, Role.UNSEEN))
+    net, chosen, appears = np.zeros((3, *shape))
+    for prompt, y_chosen, y_rejected, weight in rows:
+        x, y, z = int(prompt), int(y_chosen), int(y_rejected)
+        net[x, y] += weight
+        net[x, z] -= weight
+        chosen[x, y] = appears[x, y] = appears[x, z] = 1
+
+    def by_weight(net: np.ndarray, chosen: np.ndarray, if_chosen: Role, if_not: Role) -> np.ndarray:
+        return np.where((net > 0) | ((net == 0) & (chosen > 0)), if_chosen, if_not)
+
+    others = 1 - np.eye(shape[0])  # sums over the other prompts, without subtracting own from all
+    own = by_weight(net, chosen, Role.OWN_CHOSEN, Role.OWN_REJECTED)
+    other = by_weight(others @ net, others @ chosen, Role.OTHER_CHOSEN, Role.OTHER_REJECTED)
+    roles = np.where(others @ appears > 0, other, Role.UNSEEN)
+    return np.asarray(np.where(appears > 0, own, roles))
 
 
 #: All scenarios that have a name.

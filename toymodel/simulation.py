@@ -74,10 +74,11 @@ def simulate(
     world = scenarios.get(scenario)
     policy, loss = policies.get(policy), losses.get(loss)
     method = optimisers.get(optimiser, learning_rate)
-    recorded = _record_steps(record, _whole("steps", steps, 1))
+    steps = _whole("steps", steps, 1)
+    recorded = _record_steps(record, steps)
     seeds = _seeds(seed)
     if batch_size is not None:
-        _whole("batch_size", batch_size, 1, len(world.pairs))
+        batch_size = _whole("batch_size", batch_size, 1, len(world.pairs))
         if batch_size == len(world.pairs):
             batch_size = None
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
@@ -85,7 +86,7 @@ def simulate(
     fit, reference, state = _start(world, policy, method, keys)
     blocks = []
     with tqdm(total=steps, unit="step", delay=2, disable=not progress, desc=world.name) as bar:
-        for starts, lengths in _blocks(recorded):
+        for starts, lengths in _blocks(recorded, steps):
             state, log_probs = _advance(
                 world, policy, loss, method, reference, state, keys, starts, lengths, batch_size
             )
@@ -102,7 +103,7 @@ def simulate(
         loss=loss,
         optimiser=optimisers.describe(method),
         batch_size=batch_size,
-        seed=seed if isinstance(seed, int) else tuple(seeds.tolist()),
+        seed=int(seeds[0]) if np.ndim(seed) == 0 else tuple(seeds.tolist()),
         steps=recorded,
         log_probs=one_or_all(jnp.asarray(log_probs)),
         reference=one_or_all(reference),
@@ -147,12 +148,16 @@ def _record_steps(record: int | Sequence[int] | None, steps: int) -> np.ndarray:
     return values
 
 
-def _blocks(recorded: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The schedule in equal blocks of segments (first step, length); the last padded with empty."""
-    lengths = np.diff(recorded, prepend=0)
-    starts = recorded - lengths
-    size = -(-len(recorded) // _BLOCKS)
-    padding = -len(recorded) % size
+def _blocks(recorded: np.ndarray, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The run in equal blocks of segments (first step, length); the last padded with empty.
+
+    A segment ends at each recorded step, and one more at the last step if that is not recorded.
+    """
+    ends = recorded if recorded[-1] == steps else np.append(recorded, steps)
+    lengths = np.diff(ends, prepend=0)
+    starts = ends - lengths
+    size = -(-len(ends) // _BLOCKS)
+    padding = -len(ends) % size
     starts, lengths = np.pad(starts, (0, padding)), np.pad(lengths, (0, padding))
     return list(zip(starts.reshape(-1, size), lengths.reshape(-1, size), strict=True))
 

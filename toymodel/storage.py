@@ -45,11 +45,12 @@ def write(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> 
             shutil.rmtree(target)
         partial.rename(target)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise InputError(
             f"path: cannot write {str(target)!r} ({error}), expected a folder that can be written. "
             "To mend it: choose another path, or change its permissions."
         ) from error
+    finally:  # nothing half-written is left, whatever happened (Ctrl-C included)
+        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -84,6 +85,22 @@ def read(path: str | Path) -> xr.Dataset:
     if dataset.attrs.get("digest") != _digest(dataset):
         raise _damaged(source, "its contents do not match their checksum")
     return dataset
+
+
+def writable_folder(out: str | Path) -> Path:
+    """The folder, made if need be; refused before any work where nothing can be written."""
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".toymodel-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"out: cannot write into {str(folder)!r} ({error}), expected a folder that can be "
+            "written. To mend it: choose another with --out, or change its permissions."
+        ) from error
+    return folder
 
 
 def _is_store(path: Path) -> bool:

@@ -23,6 +23,15 @@ class LogLinear(Policy):
 
     features: jax.Array = number(doc="phi, [prompt, response, feature]")
 
+    def __post_init__(self) -> None:
+        if np.ndim(self.features) != 3:
+            shape = f"shape {np.shape(self.features)}"
+            raise refuse("LogLinear.features", shape, "an array [prompt, response, feature]")
+        object.__setattr__(self, "features", jnp.asarray(self.features))
+
+    def __repr__(self) -> str:
+        return "LogLinear({} prompts, {} responses, {} features)".format(*self.features.shape)
+
     @classmethod
     def random(
         cls, key: jax.Array, scenario: Scenario, size: int, similarity: float = 0.0

@@ -36,14 +36,15 @@ class MLP(Policy):
     fit_steps: int = static(default=500, doc="steps of the fit")
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden, int):
-            raise refuse("MLP.hidden", self.hidden, "a tuple of widths", f"({self.hidden},)")
-        if any(width != int(width) or width < 1 for width in self.hidden):
+        if not isinstance(self.hidden, tuple):
+            widths = self.hidden if isinstance(self.hidden, list) else [self.hidden]
+            raise refuse("MLP.hidden", self.hidden, "a tuple of widths", f"{(*widths,)}")
+        if any(not isinstance(width, int) or width < 1 for width in self.hidden):
             raise refuse("MLP.hidden", self.hidden, "whole numbers >= 1")
         if self.activation not in ACTIVATIONS:
             raise unknown("MLP.activation", self.activation, ACTIVATIONS)
         INITIALISERS[self.initialisation]
-        if self.fit_steps != int(self.fit_steps) or self.fit_steps < 1:
+        if not isinstance(self.fit_steps, int) or self.fit_steps < 1:
             raise refuse("MLP.fit_steps", self.fit_steps, "a whole number >= 1")
 
     def init(self, key: jax.Array, shape: tuple[int, int]) -> MLPParams:

@@ -1,0 +1,41 @@
+"""The command ``toymodel``: the library's entry functions, with help that teaches.
+
+Exit codes: 0 done; 2 bad input (the message says what, and how to mend it); 3 done, but a
+comparison asked for with --strict was not reached; 130 stopped by Ctrl-C.
+"""
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from toymodel._errors import InputError
+from toymodel._version import __version__
+from toymodel.cli import catalogue, figures, training
+from toymodel.cli.options import BAD_INPUT, INTERRUPTED, OK
+
+app = App(
+    name="toymodel",
+    version=__version__,
+    help="A laboratory for preference optimisation, small enough to be exact.",
+    help_epilogue="Start with: toymodel reproduce",
+)
+app.command(figures.reproduce)
+app.command(figures.calibrate)
+app.command(training.simulate)
+app.command(catalogue.scenarios)
+app.command(catalogue.losses)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point of the command line; exits with the command's code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except InputError as error:
+        print(f"toymodel: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except CycloptsError:  # cyclopts has printed what was wrong
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        print("toymodel: stopped.", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else OK)

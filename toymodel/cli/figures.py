@@ -1,0 +1,87 @@
+"""Commands around the paper: reproduce its figures, calibrate its unstated setting."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from toymodel import paper
+from toymodel.cli.options import NOT_REACHED, OK, X64, Json, Quiet, as_json, set_precision
+from toymodel.paper import calibration, report
+
+
+def reproduce(
+    *names: str,
+    out: Path = Path("figures"),
+    seeds: int = 100,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    x64: X64 = False,
+    quiet: Quiet = False,
+) -> int:
+    """Draw the paper's figures and print our numbers beside the paper's.
+
+    Examples:
+
+    `toymodel reproduce` draws all of them, in about half a minute.
+
+    `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
+
+    Parameters
+    ----------
+    names
+        Figures: fig1, fig2, fig3. All where none is named.
+    out
+        Folder for pictures and captions.
+    seeds
+        Seeds for each curve, 0 to seeds - 1.
+    strict
+        Exit with 3 unless every comparison is reached.
+    """
+    set_precision(x64)
+    results = paper.reproduce(names, out, seeds=seeds, progress=not quiet)
+    print(as_json(report.as_data(results)) if json else report.as_text(results))
+    if not json:
+        print(f"\nPictures and captions: {out}/")
+    reached = all(claim.reached for result in results for claim in result.claims)
+    return NOT_REACHED if strict and not reached else OK
+
+
+def calibrate(
+    *,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    seeds: int = 100,
+    out: Path = Path("runs/calibration"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Search the toy's unstated setting against the paper's digitised curves.
+
+    The whole search takes several minutes; stopped, it goes on where it was.
+
+    Examples:
+
+    `toymodel calibrate --quick` tries six candidates.
+
+    `toymodel calibrate --seeds 200` searches width, depth, activation, initialisation, learning
+    rates and beta.
+
+    Parameters
+    ----------
+    quick
+        Try a few candidates only.
+    seeds
+        Seeds for each candidate's band.
+    out
+        Folder of the log, candidates.jsonl.
+    """
+    spaces = (calibration.QUICK,) if quick else (calibration.Space(), calibration.STRUCTURE)
+    found = calibration.calibrate(spaces, seeds=seeds, out=out, progress=not quiet)
+    nearly = calibration.nearly_as_good(found)
+    if json:
+        print(as_json([{"score": c.score, **dataclasses.asdict(c)} for c in found]))
+    else:
+        print(calibration.table(found))
+        print(f"\nNearly as good as the best: {len(nearly)} of {len(found)} candidates.")
+    return OK

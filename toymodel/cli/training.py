@@ -1,0 +1,154 @@
+"""The command that trains: one run, its three properties, its picture."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import xarray as xr
+from cyclopts import Parameter
+
+from toymodel import losses, optimisers, plots, policies, simulation
+from toymodel._errors import refuse
+from toymodel.cli.options import OK, X64, Json, Quiet, as_json, set_precision
+from toymodel.storage import writable_folder
+
+
+def simulate(
+    scenario: str = "both_on_policy",
+    /,
+    *,
+    policy: str = "mlp",
+    loss: str = "dpo",
+    optimiser: str = "adam",
+    learning_rate: float = 3e-4,
+    settings: Annotated[tuple[str, ...], Parameter(name=["--set", "-s"], negative="")] = (),
+    steps: int = 2000,
+    seeds: int = 1,
+    batch_size: int | None = None,
+    out: Path | None = None,
+    json: Json = False,
+    x64: X64 = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a policy in one scenario and print the three properties.
+
+    Examples:
+
+    `toymodel simulate chosen_off_policy` trains the paper's network with DPO and Adam.
+
+    `toymodel simulate --loss flex_dpo --set loss.beta_rejected=0.05 --seeds 8`
+
+    `toymodel simulate --policy tabular --optimiser sgd --learning-rate 10 --out runs/tabular`
+
+    Parameters
+    ----------
+    scenario
+        A name that `toymodel scenarios` lists.
+    policy
+        tabular or mlp.
+    loss
+        A name that `toymodel losses` lists.
+    optimiser
+        A name of an optax optimiser, such as adam, sgd, rmsprop, lion.
+    learning_rate
+        The size of a step.
+    settings
+        A number or structure by dotted name, as often as needed: loss.beta=0.05,
+        policy.hidden=64,64, policy.activation=tanh, optimiser.b2=0.9.
+    steps
+        Training steps.
+    seeds
+        Number of seeds, 0 to seeds - 1.
+    batch_size
+        Pairs a step; all where left out.
+    out
+        Folder for the run (Zarr) and its picture.
+    """
+    set_precision(x64)
+    chosen = _settings(settings, ("policy", "loss", "optimiser"))
+    chosen["policy"] = {**({"hidden": (100,)} if policy == "mlp" else {}), **chosen["policy"]}
+    folder = None if out is None else writable_folder(out)
+    run = simulation.simulate(
+        scenario,
+        policies.get(policy, **chosen["policy"]),
+        losses.get(loss, **chosen["loss"]),
+        optimisers.get(optimiser, learning_rate, **chosen["optimiser"]),
+        steps=steps,
+        seed=_seeds(seeds),
+        batch_size=batch_size,
+        progress=not quiet,
+    )
+    found = run.properties()
+    if json:
+        print(as_json(_as_data(found)))
+    else:
+        print(run, run.fit, "", _properties_table(found), sep="\n")
+    if folder is not None:
+        saved = run.save(folder / "run.zarr", overwrite=True)
+        plots.likelihoods(run).savefig(folder / "likelihoods.png")
+        print(f"\nSaved {saved} and {folder / 'likelihoods.png'}", file=sys.stderr)
+    return OK
+
+
+def _seeds(count: int) -> int | list[int]:
+    if count < 1:
+        raise refuse("seeds", count, "a whole number >= 1")
+    return 0 if count == 1 else list(range(count))
+
+
+def _settings(items: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """``loss.beta=0.05`` and the like, sorted by part."""
+    sorted_out: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for item in items:
+        name, equals, text = item.partition("=")
+        part, dot, field = name.partition(".")
+        if not equals or not dot or part not in parts:
+            expected = " or ".join(f"{part}.NAME=VALUE" for part in parts)
+            raise refuse("--set", item, expected, "such as loss.beta=0.05")
+        sorted_out[part][field] = _value(text, many=field == "hidden")
+    return sorted_out
+
+
+def _value(text: str, *, many: bool) -> Any:
+    if many:
+        return tuple(_value(part, many=False) for part in text.split(",") if part)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _properties_table(found: xr.Dataset) -> str:
+    """The properties as text: one row a prompt, medians over seeds."""
+    seeds = "seed" in found.dims
+    rows = [
+        f"{'prompt':>6} {'drop':>9} {'onset':>6} {'peak pi+':>9} {'at':>6} {'drawdown':>9} "
+        f"{'onset':>6} {'outside':>16} {'onset':>6}  most mass went to"
+    ]
+    middle = found.drop_vars("receiving_role")
+    middle = middle.median("seed") if seeds else middle
+    for prompt in range(found.sizes["prompt"]):
+        row = middle.isel(prompt=prompt)
+        roles = found["receiving_role"].isel(prompt=prompt).values.reshape(-1).tolist()
+        outside = f"{float(row.outside_minimum):.3f} -> {float(row.outside_final):.3f}"
+        rows.append(
+            f"{prompt:6d} {float(row['drop']):9.2f} {_step(row.drop_onset)} "
+            f"{float(np.exp(row.peak)):9.3f} {_step(row.peak_step)} "
+            f"{float(row.drawdown):9.3f} {_step(row.degradation_onset)} {outside:>16} "
+            f"{_step(row.dispersion_onset)}  {max(set(roles), key=roles.count)}"
+        )
+    note = " Medians over seeds." if seeds else ""
+    rows.append(f"drop and drawdown in nats; onsets in steps, - for never.{note}")
+    return "\n".join(rows)
+
+
+def _step(value: Any) -> str:
+    return f"{'-' if float(value) < 0 else int(value):>6}"
+
+
+def _as_data(dataset: xr.Dataset) -> dict[str, Any]:
+    values = {str(name): array.values.tolist() for name, array in dataset.items()}
+    return {"dims": dict(dataset.sizes), **dataset.attrs, **values}

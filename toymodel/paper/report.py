@@ -1,0 +1,110 @@
+"""What a figure of the paper is here: how to compute, draw and compare it; and their registry."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from toymodel._errors import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One number of ours beside the paper's.
+
+    Args:
+        where: the scenario, or the run.
+        what: the quantity.
+        ours: our value.
+        paper: the paper's value or the aim, as text.
+        reached: whether ours agrees, by the rule of that comparison.
+    """
+
+    where: str
+    what: str
+    ours: float
+    paper: str
+    reached: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperFigure:
+    """A figure of the paper: three functions, each of use without the others.
+
+    Args:
+        name: short name, such as ``fig3``.
+        title: what it shows, in a line.
+        caption: how to read it.
+        compute: number of seeds -> the data, as arrays.
+        draw: the data -> the picture.
+        compare: the data -> our numbers beside the paper's.
+    """
+
+    name: str
+    title: str
+    caption: str
+    compute: Callable[[int], xr.Dataset]
+    draw: Callable[[xr.Dataset], Figure]
+    compare: Callable[[xr.Dataset], list[Claim]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduced:
+    """One reproduced figure.
+
+    Args:
+        name: the figure.
+        claims: our numbers beside the paper's.
+        picture: where the picture is.
+        seconds: how long it took.
+    """
+
+    name: str
+    claims: list[Claim]
+    picture: Path
+    seconds: float
+
+
+#: All figures, by name.
+FIGURES: dict[str, PaperFigure] = {}
+
+
+def register(figure: PaperFigure) -> PaperFigure:
+    """Make a figure known by its name."""
+    FIGURES[figure.name] = figure
+    return figure
+
+
+def get(name: str) -> PaperFigure:
+    """A figure by name; an unknown one is refused with the nearest."""
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    return FIGURES[name]
+
+
+def as_text(results: Sequence[Reproduced]) -> str:
+    """Our numbers beside the paper's, as a table."""
+    lines = [f"{'figure':7} {'where':20} {'what':34} {'ours':>8}  {'paper or aim':12} reached"]
+    lines += [
+        f"{result.name:7} {claim.where:20} {claim.what:34} {claim.ours:8.3f}  "
+        f"{claim.paper:12} {'yes' if claim.reached else 'NO'}"
+        for result in results
+        for claim in result.claims
+    ]
+    return "\n".join(lines)
+
+
+def as_data(results: Sequence[Reproduced]) -> list[dict[str, Any]]:
+    """The same for machines."""
+    return [
+        {
+            "figure": result.name,
+            "picture": str(result.picture),
+            "seconds": round(result.seconds, 2),
+            "claims": [dataclasses.asdict(claim) for claim in result.claims],
+        }
+        for result in results
+    ]

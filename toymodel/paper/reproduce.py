@@ -1,0 +1,65 @@
+"""Reproduce the paper: compute each figure, compare it, write picture and caption."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from toymodel._errors import refuse
+from toymodel._version import __version__
+from toymodel.paper.report import FIGURES, Claim, PaperFigure, Reproduced, get
+from toymodel.storage import writable_folder
+
+
+def reproduce(
+    names: Sequence[str] = (),
+    out: str | Path = "figures",
+    *,
+    seeds: int = 100,
+    progress: bool = True,
+) -> list[Reproduced]:
+    """Compute, compare and draw figures of the paper.
+
+    Args:
+        names: figures, such as ``["fig3"]``; all where empty.
+        out: folder for pictures (PNG) and their captions with numbers (Markdown).
+        seeds: seeds a curve.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: an unknown figure, fewer than one seed, or a folder that cannot be written.
+    """
+    figures = [get(name) for name in names] or list(FIGURES.values())
+    if not isinstance(seeds, int) or seeds < 1:
+        raise refuse("seeds", seeds, "a whole number >= 1")
+    folder = writable_folder(out)
+    done = []
+    with tqdm(figures, desc="figures", unit="figure", disable=not progress) as bar:
+        for figure in bar:
+            bar.set_postfix_str(figure.name)
+            start = time.perf_counter()
+            data = figure.compute(seeds)
+            claims = figure.compare(data)
+            picture = folder / f"{figure.name}.png"
+            figure.draw(data).savefig(picture)
+            (folder / f"{figure.name}.md").write_text(_caption(figure, claims, seeds))
+            done.append(Reproduced(figure.name, claims, picture, time.perf_counter() - start))
+    return done
+
+
+def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
+    rows = "\n".join(
+        f"| {claim.where} | {claim.what} | {claim.ours:.3f} | {claim.paper} "
+        f"| {'yes' if claim.reached else 'no'} |"
+        for claim in claims
+    )
+    precision = jnp.result_type(float).name
+    return (
+        f"# {figure.name}: {figure.title}\n\n![{figure.title}]({figure.name}.png)\n\n"
+        f"{figure.caption}\n\n"
+        f"Made by `toymodel reproduce {figure.name} --seeds {seeds}` "
+        f"(toymodel {__version__}, {precision}, seeds 0 to {seeds - 1}).\n\n"
+        f"| where | what | ours | paper or aim | reached |\n|---|---|---|---|---|\n{rows}\n"
+    )
