@@ -32,7 +32,7 @@ def objective(
 ) -> Scalar:
     """The number that training lowers: the weighted mean of the loss over pairs."""
     values = loss.value(pair_batch(log_probs, reference, pairs))
-    return jnp.sum(pairs.weight * values) / jnp.sum(pairs.weight)
+    return jnp.sum(pairs.share * values)
 
 
 def probabilities(loss: PreferenceLoss, batch: PairBatch) -> tuple[SignedLog, SignedLog]:
@@ -69,8 +69,7 @@ def logits(
     for a margin loss (a+ = -a-) an unseen response's gradient is zero exactly.
     """
     chosen, rejected = loss.slopes(pair_batch(log_probs, reference, pairs))
-    share = pairs.weight / jnp.sum(pairs.weight)
-    chosen, rejected = share * chosen, share * rejected
+    chosen, rejected = pairs.share * chosen, pairs.share * rejected
     at_pairs = (
         jnp.zeros_like(log_probs)
         .at[pairs.prompt, pairs.chosen]

@@ -5,6 +5,8 @@ A prompt with several pairs is measured by the total probability of its chosen r
 rejected ones. The onset rules and their thresholds are stated in `Thresholds`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
@@ -57,6 +59,7 @@ class Properties:
     receiving_response: jax.Array = number(doc="the response outside the pair that gained most")
 
 
+@jax.jit
 def measure(
     steps: jax.Array,
     log_probs: CurveArray,
@@ -145,6 +148,7 @@ class Likelihoods:
     unseen_mean: jax.Array = number(doc="mean probability of one response outside the pair")
 
 
+@functools.partial(jax.jit, static_argnames="drop_underflow")
 def likelihoods(
     log_probs: CurveArray, roles: TableArray, *, drop_underflow: bool = False
 ) -> Likelihoods:

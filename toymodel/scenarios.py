@@ -56,6 +56,12 @@ class Pairs:
     def __len__(self) -> int:
         return int(self.prompt.shape[0])
 
+    @property
+    def share(self) -> PairArray:
+        """Each pair's share of the mean, [pair]; zero if no pair (of a mini-batch) has weight."""
+        total = jnp.sum(self.weight)
+        return self.weight / jnp.where(total > 0, total, 1)
+
 
 @struct(eq=False)
 class Scenario:
@@ -216,11 +222,10 @@ def _roles(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     def by_weight(net: np.ndarray, chosen: np.ndarray, if_chosen: Role, if_not: Role) -> np.ndarray:
         return np.where((net > 0) | ((net == 0) & (chosen > 0)), if_chosen, if_not)
 
-    others = 1 - np.eye(shape[0])  # sums over the other prompts, without subtracting own from all
     own = by_weight(net, chosen, Role.OWN_CHOSEN, Role.OWN_REJECTED)
-    other = by_weight(others @ net, others @ chosen, Role.OTHER_CHOSEN, Role.OTHER_REJECTED)
-    roles = np.where(others @ appears > 0, other, Role.UNSEEN)
-    return np.asarray(np.where(appears > 0, own, roles))
+    others = by_weight(net.sum(0), chosen.sum(0), Role.OTHER_CHOSEN, Role.OTHER_REJECTED)
+    elsewhere = np.where(appears.any(0), others, Role.UNSEEN)
+    return np.asarray(np.where(appears > 0, own, elsewhere))
 
 
 #: All scenarios that have a name.

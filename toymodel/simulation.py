@@ -23,7 +23,8 @@ from toymodel.scenarios import Scenario
 from toymodel.trajectory import Trajectory
 
 _DEFAULT_RECORDS = 200
-_BLOCKS = 50  # a run returns to Python this often, for the progress bar and for Ctrl-C
+_BLOCK = 8  # stops a compiled call makes; fixed, so that every schedule shares one compilation
+_STOPS = 50  # at least so many stops a run, for the progress bar and for Ctrl-C
 
 State = tuple[Any, Any]  # parameters and the optimiser's memory, with a leading seed axis
 
@@ -86,13 +87,13 @@ def simulate(
     fit, reference, state = _start(world, policy, method, keys)
     blocks = []
     with tqdm(total=steps, unit="step", delay=2, disable=not progress, desc=world.name) as bar:
-        for starts, lengths in _blocks(recorded, steps):
+        for starts, lengths, wanted in _blocks(recorded, steps):
             state, log_probs = _advance(
                 world, policy, loss, method, reference, state, keys, starts, lengths, batch_size
             )
-            blocks.append(np.asarray(log_probs))
+            blocks.append(np.asarray(log_probs)[:, wanted])
             bar.update(int(lengths.sum()))
-    log_probs = np.concatenate(blocks, axis=1)[:, : len(recorded)]
+    log_probs = np.concatenate(blocks, axis=1)
 
     def one_or_all(leaf: jax.Array) -> jax.Array:
         return leaf[0] if np.ndim(seed) == 0 else leaf
@@ -148,18 +149,17 @@ def _record_steps(record: int | Sequence[int] | None, steps: int) -> np.ndarray:
     return values
 
 
-def _blocks(recorded: np.ndarray, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The run in equal blocks of segments (first step, length); the last padded with empty.
+def _blocks(recorded: np.ndarray, steps: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The run in equal blocks of stops: where each begins, its length, whether it is recorded.
 
-    A segment ends at each recorded step, and one more at the last step if that is not recorded.
+    Stops that nobody asked for break up long silences and reach the end; empty ones fill the last
+    block.
     """
-    ends = recorded if recorded[-1] == steps else np.append(recorded, steps)
-    lengths = np.diff(ends, prepend=0)
-    starts = ends - lengths
-    size = -(-len(ends) // _BLOCKS)
-    padding = -len(ends) % size
-    starts, lengths = np.pad(starts, (0, padding)), np.pad(lengths, (0, padding))
-    return list(zip(starts.reshape(-1, size), lengths.reshape(-1, size), strict=True))
+    stops = np.union1d(recorded, np.linspace(0, steps, _STOPS + 1).astype(int))
+    lengths = np.diff(stops, prepend=0)
+    columns = (stops - lengths, lengths, np.isin(stops, recorded))
+    padded = [np.pad(column, (0, -len(stops) % _BLOCK)).reshape(-1, _BLOCK) for column in columns]
+    return list(zip(*padded, strict=True))
 
 
 @jax.jit

@@ -18,6 +18,7 @@ app = App(
     version=__version__,
     help="A laboratory for preference optimisation, small enough to be exact.",
     help_epilogue="Start with: toymodel reproduce",
+    suppress_keyboard_interrupt=False,
 )
 app.command(figures.reproduce)
 app.command(figures.calibrate)

@@ -25,7 +25,7 @@ _STAGES = {
 def compute(seeds: int = 100) -> xr.Dataset:
     """The policy's table at four stages, mean over seeds, [stage, prompt, response]."""
     world = scenarios.get(_SCENARIO)
-    run = CALIBRATED.run(world, seeds=range(seeds), epochs=FAST_EPOCHS, record=FAST_EPOCHS)
+    run = CALIBRATED.run(world, seeds=range(seeds), epochs=FAST_EPOCHS)
     policy = CALIBRATED.policy
 
     def untrained(seed: jax.Array) -> jax.Array:
@@ -33,7 +33,7 @@ def compute(seeds: int = 100) -> xr.Dataset:
 
     tables = {
         "ideal": np.asarray(world.roles == Role.OWN_CHOSEN, float),
-        "untrained": np.exp(jax.vmap(untrained)(jnp.arange(seeds))).mean(axis=0),
+        "untrained": np.exp(jax.jit(jax.vmap(untrained))(jnp.arange(seeds))).mean(axis=0),
         "reference": np.exp(run.log_probs[:, 0]).mean(axis=0),
         "trained": np.exp(run.log_probs[:, -1]).mean(axis=0),
     }

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from toymodel._errors import unknown
+from toymodel._registry import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def as_data(results: Sequence[Reproduced]) -> list[dict[str, Any]]:
             "figure": result.name,
             "picture": str(result.picture),
             "seconds": round(result.seconds, 2),
-            "claims": [dataclasses.asdict(claim) for claim in result.claims],
+            "claims": [plain(dataclasses.asdict(claim)) for claim in result.claims],
         }
         for result in results
     ]

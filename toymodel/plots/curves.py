@@ -25,7 +25,10 @@ LIKELIHOOD_LINES = (
 
 
 def line_with_band(axes: Axes, values: xr.DataArray, **line: Any) -> None:
-    """A curve over steps; over seeds, its median with the central 95 % shaded."""
+    """A curve over steps; over seeds, its median with the central 95 % shaded.
+
+    A dashed curve's band is outlined instead, so that two bands of one colour stay apart.
+    """
     x = values["step"].values
     if "seed" not in values.dims:
         axes.plot(x, values.values, **line)
@@ -33,7 +36,11 @@ def line_with_band(axes: Axes, values: xr.DataArray, **line: Any) -> None:
     low, middle, high = np.quantile(
         values.transpose("seed", "step").values, [_BAND[0], 0.5, _BAND[1]], axis=0
     )
-    axes.fill_between(x, low, high, color=line["color"], alpha=0.18, linewidth=0)
+    if line.get("linestyle") == "--":
+        for edge in (low, high):
+            axes.plot(x, edge, color=line["color"], linestyle="--", linewidth=0.6)
+    else:
+        axes.fill_between(x, low, high, color=line["color"], alpha=0.18, linewidth=0)
     axes.plot(x, middle, **line)
 
 

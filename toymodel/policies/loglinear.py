@@ -10,7 +10,7 @@ from toymodel._typing import TableArray
 from toymodel.policies.base import REGISTRY, Policy
 from toymodel.scenarios import Scenario
 
-_NEWTON_STEPS = 30
+_NEWTON_STEPS = 60
 
 
 @REGISTRY.register("loglinear")
@@ -91,8 +91,15 @@ class LogLinear(Policy):
         target = jnp.exp(log_table)
         resolution = float(np.finfo(start.dtype).eps)
 
-        def objective(theta: jax.Array) -> jax.Array:
-            return -jnp.sum(target * self.log_probs(theta))
+        def gradient(theta: jax.Array) -> jax.Array:
+            return self.vjp(theta, jnp.exp(self.log_probs(theta)) - target)
+
+        def is_better(proposal: jax.Array, theta: jax.Array) -> jax.Array:
+            """A lower value, or a smaller gradient: values stop telling at half the digits."""
+            values = [-jnp.sum(target * self.log_probs(at)) for at in (proposal, theta)]
+            norms = [jnp.linalg.norm(gradient(at)) for at in (proposal, theta)]
+            better: jax.Array = (values[0] < values[1]) | (norms[0] <= norms[1])
+            return better
 
         def step(_: int, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             theta, damping = state
@@ -100,11 +107,11 @@ class LogLinear(Policy):
             centred = self.features - jnp.einsum("xy,xyf->xf", probs, self.features)[:, None]
             hessian = jnp.einsum("xy,xyf,xyg->fg", probs, centred, centred)
             scale = damping * (jnp.trace(hessian) / theta.size + resolution)
-            gradient = self.vjp(theta, probs - target)
-            proposal = theta - jnp.linalg.solve(hessian + scale * jnp.eye(theta.size), gradient)
-            better = objective(proposal) <= objective(theta)
-            damping = jnp.where(better, damping / 10, damping * 10)
-            return jnp.where(better, proposal, theta), jnp.maximum(damping, resolution)
+            damped = hessian + scale * jnp.eye(theta.size)
+            proposal = theta - jnp.linalg.solve(damped, gradient(theta))
+            accepted = is_better(proposal, theta)
+            damping = jnp.where(accepted, damping / 10, damping * 10)
+            return jnp.where(accepted, proposal, theta), jnp.maximum(damping, resolution)
 
         first = jnp.asarray(1e-3, start.dtype)
         theta: jax.Array = jax.lax.fori_loop(0, _NEWTON_STEPS, step, (start, first))[0]

@@ -1,0 +1,134 @@
+"""From slopes to probabilities, logits and parameters: closed forms against derivatives by JAX."""
+
+import dataclasses
+import itertools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from jax.flatten_util import ravel_pytree
+
+from tests import strategies as draws
+from tests.strategies import LOSSES, LOWEST, POLICY_CASES, SHAPE
+from toymodel import gradients, losses
+from toymodel.losses import PairBatch
+
+STEP = 1e-4  # of central differences
+
+every_loss = pytest.mark.parametrize("name", LOSSES)
+both_precisions = pytest.mark.parametrize("bits", [64, 32])
+
+
+# Logits -----------------------------------------------------------------------------------------
+
+
+def pull(loss, world):
+    """The sizes of the slopes that meet in each prompt's logits: the scale of rounding errors."""
+    share = world.pairs.weight / jnp.sum(world.pairs.weight)
+    slopes = share * sum(map(jnp.abs, loss.slopes(world.batch)))
+    return jnp.zeros(SHAPE[0], slopes.dtype).at[world.pairs.prompt].add(slopes)[:, None]
+
+
+@draws.compiled
+def in_logits(loss, world):
+    """The gradient; the same by reverse mode, forward mode, central differences; their scales."""
+
+    def objective(logits):
+        log_probs = jax.nn.log_softmax(logits, axis=-1)
+        return gradients.objective(loss, log_probs, world.reference, world.pairs)
+
+    steps = STEP * jnp.eye(world.logits.size).reshape(-1, *SHAPE)
+    ahead, behind = (jax.vmap(objective)(world.logits[None] + sign * steps) for sign in (1, -1))
+    by_modes = jax.grad(objective)(world.logits), jax.jacfwd(objective)(world.logits)
+    by_differences = (ahead - behind).reshape(SHAPE) / (2 * STEP)
+    ours = gradients.logits(loss, world.log_probs, world.reference, world.pairs)
+    scale = pull(loss, world)
+    return ours, by_modes, by_differences, scale, scale + 1e-5 * jnp.abs(objective(world.logits))
+
+
+@both_precisions
+@every_loss
+@given(data=st.data())
+def test_logits(name, bits, data):
+    loss, world = data.draw(draws.losses(name, 1e-3, 1.0)), data.draw(draws.worlds())
+    with draws.precision(bits) as tolerance:
+        world = draws.here(world)
+        ours, by_modes, by_differences, scale, coarse_scale = in_logits(loss, world)
+        for automatic in by_modes:
+            assert draws.relative_error(ours, automatic, scale) < tolerance
+        assert draws.relative_error(ours.sum(-1, keepdims=True), 0 * scale, scale) < tolerance
+        if LOSSES[name].is_margin_loss:
+            assert not np.any(np.asarray(ours)[~world.in_pair])  # exactly
+        if bits == 64 and np.all(LOSSES[name].kink(loss, world.batch) > 10 * STEP):
+            assert draws.relative_error(ours, by_differences, coarse_scale) < 1e-6
+
+
+# Parameters -------------------------------------------------------------------------------------
+
+
+@draws.compiled
+def in_parameters(loss, policy, params, world):
+    """The gradient, the same by reverse mode, and the scale of rounding errors."""
+
+    def objective(params):
+        return gradients.objective(loss, policy.log_probs(params), world.reference, world.pairs)
+
+    ours = gradients.parameters(loss, policy, params, world.reference, world.pairs)
+    automatic = jax.grad(objective)(params)
+    scale = jnp.max(pull(loss, world._replace(logits=policy.logits(params))))
+    return ours, automatic, jnp.maximum(scale, jnp.max(jnp.abs(ravel_pytree(automatic)[0])))
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        pytest.param(policy, name, id=f"{draws.name_of(policy)}-{name}")
+        for policy, name in zip(POLICY_CASES, itertools.cycle(LOSSES), strict=False)
+    ],
+)
+@given(data=st.data())
+def test_parameters(policy, name, data):
+    case = data.draw(st.tuples(draws.losses(name, 1e-3, 1.0), draws.params(policy), draws.worlds()))
+    loss, params, world = draws.here(case)
+    ours, automatic, scale = in_parameters(loss, policy, params, world)
+    assert draws.relative_error(ours, automatic, scale) < 1e-10
+
+
+# Probabilities ----------------------------------------------------------------------------------
+
+
+@draws.compiled
+def in_probabilities(loss, pairs):
+    """The gradient in pi+ and pi-, and the same by reverse mode, [2, pair]."""
+
+    def total(probabilities):
+        chosen, rejected = jnp.log(probabilities)
+        return jnp.sum(loss.value(dataclasses.replace(pairs, chosen=chosen, rejected=rejected)))
+
+    automatic = jax.grad(total)(jnp.exp(jnp.stack([pairs.chosen, pairs.rejected])))
+    return jnp.stack([log.value for log in gradients.probabilities(loss, pairs)]), automatic
+
+
+@every_loss
+@given(data=st.data())
+def test_probabilities(name, data):
+    loss, pairs = data.draw(draws.losses(name, 1e-3, 1.0)), data.draw(draws.pair_batches(-20.0))
+    if np.all(LOSSES[name].kink(loss, pairs) > 1e-9):
+        assert draws.relative_error(*in_probabilities(loss, draws.here(pairs))) < 1e-10
+
+
+@both_precisions
+@every_loss
+def test_probabilities_far_beyond_floating_point(name, bits):
+    """With log pi- = -1e4 under policy and reference, the gradient in pi- is about exp(1e4)."""
+    with draws.precision(bits) as tolerance:
+        loss, chosen = losses.get(name), jnp.linspace(-30.0, 0.0, 7)
+        pairs = PairBatch(chosen, 0 * chosen + LOWEST, 0 * chosen - 9, 0 * chosen + LOWEST)
+        logs = gradients.probabilities(loss, pairs)
+        for slope, log, at in zip(loss.slopes(pairs), logs, [chosen, LOWEST], strict=True):
+            np.testing.assert_array_equal(log.sign, jnp.sign(slope))
+            expected = jnp.log(jnp.abs(slope)) - at
+            np.testing.assert_allclose(log.log_abs, expected, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,110 @@
+"""The shape of the package: who imports whom, what importing costs, documentation, file sizes."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import toymodel
+
+PACKAGE = Path(toymodel.__file__).parent
+MOST_LINES = 400
+
+#: A module imports only from those above it. A package is one layer.
+LAYERS = [
+    *("_typing", "_errors", "_version", "_struct", "_registry"),
+    *("scenarios", "sampling", "policies"),
+    *("losses", "optimisers", "gradients", "rewards", "exact", "identities"),
+    *("properties", "storage", "trajectory", "flow", "simulation"),
+    *("plots", "paper", "cli"),
+]
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+INSIDE = [path for path in SOURCES if path != PACKAGE / "__init__.py"]
+
+
+def name_of(path):
+    """The dotted name inside the package: losses.dpo."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer_of(module):
+    return module.split(".")[0]
+
+
+def layers_imported_by(source):
+    """The layers of this package that a source file imports, at the top or inside functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            whole = node.module == "toymodel"
+            modules = [f"toymodel.{alias.name}" if whole else node.module for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            package, _, rest = module.partition(".")
+            if package == "toymodel":
+                yield layer_of(rest)
+
+
+def wrong_imports(layer, source):
+    above = LAYERS[: LAYERS.index(layer) + 1]
+    return sorted(set(layers_imported_by(source)) - set(above))
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=name_of)
+def test_imports_point_up(path):
+    layer = layer_of(name_of(path))
+    assert layer in LAYERS, f"give {layer} a place in LAYERS"
+    assert wrong_imports(layer, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import jax\nfrom toymodel import _errors\nfrom toymodel.losses.base import DPO", []),
+        ("from toymodel import simulation, _errors", ["simulation"]),
+        ("import toymodel.plots.style as style", ["plots"]),
+        ("def late():\n    from toymodel.flow import gradient_flow", ["flow"]),
+        ("import toymodel", [""]),
+    ],
+)
+def test_a_wrong_import_is_found(source, expected):
+    assert wrong_imports("losses", source) == expected
+
+
+def test_importing_is_light():
+    heavy = ["torch", "tensorflow", "matplotlib.pyplot"]
+    script = f"import sys, toymodel; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (toymodel, toymodel.losses, toymodel.policies)
+    for name in module.__all__
+}
+
+
+@pytest.mark.parametrize("thing", PUBLIC.values(), ids=PUBLIC)
+def test_public_names_are_documented(thing):
+    if isinstance(thing, str):  # the version
+        return
+    first_line = (inspect.getdoc(thing) or "").partition("\n")[0]
+    assert 0 < len(first_line) < 100
+    assert first_line.endswith((".", ":"))
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert not first_line.startswith(f"{thing.__name__}("), "only the generated signature"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_long(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES
