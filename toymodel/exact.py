@@ -8,19 +8,25 @@ from toymodel._typing import Scalar
 _NEWTON_STEPS = 10
 
 
-def _solve(start: jax.Array, shift: jax.Array, log_offset: jax.Array | float) -> jax.Array:
-    """The u with u + e^u = shift + e^log_offset, by Newton's iteration from above.
+def _increment(origin: jax.Array, growth: jax.Array) -> jax.Array:
+    r"""The d >= 0 with :math:`d + e^{u_0}(e^d - 1) = g`, by Newton's iteration from above.
 
-    The equation is increasing and convex in u, so from any upper bound the iterates fall to the
-    solution. Everything is divided by e^max(u, 0) so that nothing overflows.
+    Then u = u0 + d solves :math:`u + e^u = u_0 + e^{u_0} + g`. The left side is increasing and
+    convex in d, so from any upper bound the iterates fall to the solution. Solving for the
+    increment keeps its digits however small it is beside u0; everything is divided by
+    :math:`e^{\max(u, 0)}`, so that nothing overflows. The last step alone carries the derivative.
     """
 
-    def newton(u: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def newton(d: jax.Array, _: None) -> tuple[jax.Array, None]:
+        u = origin + d
         scale = jnp.maximum(u, 0.0)
-        slope = jnp.exp(-scale) + jnp.exp(u - scale)
-        residual = (u - shift) * jnp.exp(-scale) + jnp.exp(u - scale) - jnp.exp(log_offset - scale)
-        return u - residual / slope, None
+        rest, exponential = jnp.exp(-scale), jnp.exp(u - scale)
+        residual = (d - growth) * rest - exponential * jnp.expm1(-d)
+        return d - residual / (rest + exponential), None
 
+    gained = jnp.maximum(growth + jnp.minimum(origin, 0.0), 0.0)
+    upper = jnp.logaddexp(jnp.maximum(origin, 0.0), jnp.log(gained))  # of u
+    start = jax.lax.stop_gradient(jnp.minimum(growth, upper - origin))
     return jax.lax.scan(newton, start, None, length=_NEWTON_STEPS)[0]
 
 
@@ -42,7 +48,8 @@ def log_wright_omega(c: jax.Array) -> jax.Array:
         Corless and Jeffrey, "The Wright omega function" (2002).
     """
     c = jnp.asarray(c, jnp.result_type(float, c))
-    return _solve(jnp.where(c > 1, jnp.log(jnp.maximum(c, 1.0)), c), c, -jnp.inf)
+    below = jnp.minimum(c, 1.0) - 1.0
+    return below + _increment(below, c - below - jnp.exp(below))
 
 
 def margin(time: jax.Array, beta: Scalar, initial: Scalar = 0.0, weight: Scalar = 1.0) -> jax.Array:
@@ -74,8 +81,7 @@ def margin(time: jax.Array, beta: Scalar, initial: Scalar = 0.0, weight: Scalar 
     """
     start = beta * jnp.asarray(initial)
     growth = 2 * weight * jnp.asarray(beta) ** 2 * time
-    upper = jnp.minimum(start + growth, jnp.logaddexp(start, jnp.log(growth)))
-    return _solve(upper, start + growth, start) / beta
+    return initial + _increment(start, growth) / beta
 
 
 def flex_rejected_extremum(

@@ -19,20 +19,14 @@ def pair_batch(log_probs: TableArray, reference: TableArray, pairs: Pairs) -> Pa
         reference: log-probabilities of the reference, [prompt, response].
         pairs: the preference pairs.
     """
-    return PairBatch(
-        chosen=log_probs[pairs.prompt, pairs.chosen],
-        rejected=log_probs[pairs.prompt, pairs.rejected],
-        reference_chosen=reference[pairs.prompt, pairs.chosen],
-        reference_rejected=reference[pairs.prompt, pairs.rejected],
-    )
+    return PairBatch(*pairs.read(log_probs), *pairs.read(reference))
 
 
 def objective(
     loss: PreferenceLoss, log_probs: TableArray, reference: TableArray, pairs: Pairs
 ) -> Scalar:
     """The number that training lowers: the weighted mean of the loss over pairs."""
-    values = loss.value(pair_batch(log_probs, reference, pairs))
-    return jnp.sum(pairs.share * values)
+    return pairs.mean(loss.value(pair_batch(log_probs, reference, pairs)))
 
 
 def probabilities(loss: PreferenceLoss, batch: PairBatch) -> tuple[SignedLog, SignedLog]:
@@ -69,16 +63,9 @@ def logits(
     for a margin loss (a+ = -a-) an unseen response's gradient is zero exactly.
     """
     chosen, rejected = loss.slopes(pair_batch(log_probs, reference, pairs))
-    chosen, rejected = pairs.share * chosen, pairs.share * rejected
-    at_pairs = (
-        jnp.zeros_like(log_probs)
-        .at[pairs.prompt, pairs.chosen]
-        .add(chosen)
-        .at[pairs.prompt, pairs.rejected]
-        .add(rejected)
-    )
-    total = jnp.zeros_like(log_probs[:, 0]).at[pairs.prompt].add(chosen + rejected)
-    return at_pairs - total[:, None] * jnp.exp(log_probs)
+    both = pairs.share * (chosen + rejected)
+    total = jnp.zeros_like(log_probs[:, 0]).at[pairs.prompt].add(both)
+    return pairs.spread(log_probs, chosen, rejected) - total[:, None] * jnp.exp(log_probs)
 
 
 def parameters(

@@ -45,15 +45,14 @@ def tabular_margin(
         Measured minus closed-form margin (nats), [record, pair].
     """
     pairs = scenario.pairs
-    batches = jax.vmap(gradients.pair_batch, in_axes=(0, None, None))(
-        log_probs, scenario.log_table, pairs
-    )
-    measured = (
-        batches.chosen - batches.rejected - (batches.reference_chosen - batches.reference_rejected)
-    )
-    share = pairs.weight / jnp.sum(pairs.weight)
-    closed = jax.vmap(lambda weight: exact.margin(times, beta, 0.0, weight), out_axes=1)(share)
-    return measured - closed
+
+    def measured(table: TableArray) -> PairArray:
+        return gradients.pair_batch(table, scenario.log_table, pairs).margin
+
+    def closed(share: Scalar) -> jax.Array:
+        return exact.margin(times, beta, 0.0, share)
+
+    return jax.vmap(measured)(log_probs) - jax.vmap(closed, out_axes=1)(pairs.share)
 
 
 def tabular_monotone(scenario: Scenario, log_probs: CurveArray) -> tuple[jax.Array, jax.Array]:
@@ -84,8 +83,8 @@ def unseen_force(
     :math:`-(\beta_+ - \beta_-)\pi_k`; the SFT term adds :math:`-\gamma\pi_k`.
 
     Returns:
-        Velocity by automatic differentiation of the objective minus the formula, [prompt,
-        response]; zero at responses outside every pair of the prompt, NaN-free elsewhere (0).
+        The velocity by automatic differentiation of the objective, minus the formula, [prompt,
+        response]; the responses of a prompt's own pairs, which move otherwise too, count as zero.
     """
 
     def objective(logits: TableArray) -> Scalar:
@@ -93,16 +92,13 @@ def unseen_force(
 
     velocity = -jax.grad(objective)(log_probs)
     chosen, rejected = loss.slopes(gradients.pair_batch(log_probs, reference, pairs))
-    share = pairs.weight / jnp.sum(pairs.weight)
-    force = jnp.zeros_like(log_probs[:, 0]).at[pairs.prompt].add(share * (chosen + rejected))
-    in_pair = (
-        jnp.zeros_like(log_probs, bool)
-        .at[pairs.prompt, pairs.chosen]
-        .set(True)
-        .at[pairs.prompt, pairs.rejected]
-        .set(True)
-    )
-    return jnp.where(in_pair, 0.0, velocity - force[:, None] * jnp.exp(log_probs))
+    both = pairs.share * (chosen + rejected)
+    force = jnp.zeros_like(log_probs[:, 0]).at[pairs.prompt].add(both)
+    never_paired = jnp.ones_like(log_probs)
+    for response in (pairs.chosen, pairs.rejected):
+        never_paired = never_paired.at[pairs.prompt, response].set(0.0)
+    residual: jax.Array = never_paired * (velocity - force[:, None] * jnp.exp(log_probs))
+    return residual
 
 
 def flex_extremum(pairs: PairBatch, beta_chosen: Scalar) -> PairArray:
@@ -138,15 +134,11 @@ def balanced_reward(model: Policy, params: Params, pairs: Pairs) -> tuple[TableA
     """
     table = model.logits(params)
     in_rewards = rewards.table_gradient(table, pairs)
-    chosen, _ = rewards.bradley_terry_slopes(
-        table[pairs.prompt, pairs.chosen], table[pairs.prompt, pairs.rejected]
-    )
-    share = pairs.weight / jnp.sum(pairs.weight)
+    slope, _ = rewards.bradley_terry_slopes(*pairs.read(table))
 
     def differences(params: Params) -> Scalar:
-        values = model.logits(params)
-        gaps = values[pairs.prompt, pairs.chosen] - values[pairs.prompt, pairs.rejected]
-        return jnp.sum(jax.lax.stop_gradient(share * chosen) * gaps)
+        chosen, rejected = pairs.read(model.logits(params))
+        return pairs.mean(jax.lax.stop_gradient(slope) * (chosen - rejected))
 
     automatic = jax.grad(lambda p: rewards.objective(model.logits(p), pairs))(params)
     gaps = jax.tree.map(

@@ -3,7 +3,6 @@
 Any policy's logits serve as a reward parameterisation: r(x, y) = policy.logits(params)[x, y].
 """
 
-import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
 from toymodel._typing import PairArray, Params, Scalar, TableArray
@@ -11,7 +10,7 @@ from toymodel.policies.base import Policy
 from toymodel.scenarios import Pairs
 
 
-def bradley_terry(chosen: PairArray, rejected: PairArray) -> PairArray:
+def bradley_terry(chosen: PairArray | Scalar, rejected: PairArray | Scalar) -> PairArray:
     r"""The Bradley-Terry loss of each pair's rewards: :math:`-\log\sigma(r_+ - r_-)`, [pair].
 
     Args:
@@ -19,7 +18,7 @@ def bradley_terry(chosen: PairArray, rejected: PairArray) -> PairArray:
         rejected: reward of the rejected response, [pair].
 
     Example:
-        >>> round(float(bradley_terry(jnp.asarray(0.0), jnp.asarray(0.0))), 3)
+        >>> round(float(bradley_terry(0.0, 0.0)), 3)
         0.693
 
     References:
@@ -40,23 +39,12 @@ def bradley_terry_slopes(chosen: PairArray, rejected: PairArray) -> tuple[PairAr
 
 def objective(rewards: TableArray, pairs: Pairs) -> Scalar:
     """The weighted mean of `bradley_terry` over pairs, for rewards [prompt, response]."""
-    chosen, rejected = (rewards[pairs.prompt, index] for index in (pairs.chosen, pairs.rejected))
-    return jnp.sum(pairs.weight * bradley_terry(chosen, rejected)) / jnp.sum(pairs.weight)
+    return pairs.mean(bradley_terry(*pairs.read(rewards)))
 
 
 def table_gradient(rewards: TableArray, pairs: Pairs) -> TableArray:
     """The gradient of `objective` in the rewards, [prompt, response]; each row sums to zero."""
-    slopes = bradley_terry_slopes(
-        rewards[pairs.prompt, pairs.chosen], rewards[pairs.prompt, pairs.rejected]
-    )
-    share = pairs.weight / jnp.sum(pairs.weight)
-    return (
-        jnp.zeros_like(rewards)
-        .at[pairs.prompt, pairs.chosen]
-        .add(share * slopes[0])
-        .at[pairs.prompt, pairs.rejected]
-        .add(share * slopes[1])
-    )
+    return pairs.spread(rewards, *bradley_terry_slopes(*pairs.read(rewards)))
 
 
 def gradient(model: Policy, params: Params, pairs: Pairs) -> Params:

@@ -15,7 +15,7 @@ import numpy as np
 from toymodel._errors import InputError, refuse
 from toymodel._registry import Registry
 from toymodel._struct import label, number, struct
-from toymodel._typing import ArrayLike, PairArray, TableArray
+from toymodel._typing import ArrayLike, PairArray, Scalar, TableArray
 
 _ROW_SUM_TOLERANCE = 1e-6
 
@@ -61,6 +61,25 @@ class Pairs:
         """Each pair's share of the mean, [pair]; zero if no pair (of a mini-batch) has weight."""
         total = jnp.sum(self.weight)
         return self.weight / jnp.where(total > 0, total, 1)
+
+    def read(self, table: TableArray) -> tuple[PairArray, PairArray]:
+        """A table's entries at the chosen and at the rejected responses, each [pair]."""
+        return table[self.prompt, self.chosen], table[self.prompt, self.rejected]
+
+    def mean(self, values: PairArray) -> Scalar:
+        """The weighted mean of one number a pair."""
+        return jnp.sum(self.share * values)
+
+    def spread(self, like: TableArray, chosen: PairArray, rejected: PairArray) -> TableArray:
+        """Derivatives of a mean over pairs as a table: the transpose of `read`, times the shares.
+
+        Args:
+            like: a table of the wanted shape, [prompt, response].
+            chosen: what to add at each chosen response, [pair].
+            rejected: what to add at each rejected response, [pair].
+        """
+        table = jnp.zeros_like(like).at[self.prompt, self.chosen].add(self.share * chosen)
+        return table.at[self.prompt, self.rejected].add(self.share * rejected)
 
 
 @struct(eq=False)
