@@ -183,7 +183,6 @@ POLICIES: dict[str, list[Policy]] = {
     "mlp": [
         MLP(hidden=(), activation="linear"),
         MLP(hidden=(5,), activation="relu"),
-        MLP(hidden=(5,), activation="linear", initialisation="he_normal"),
         MLP(hidden=(4, 3), activation="tanh", initialisation="glorot_uniform", scale=2.0),
         MLP(hidden=(3, 4), activation="sigmoid"),
         MLP(hidden=(3, 2, 4), activation="gelu", initialisation="lecun_normal"),
@@ -200,7 +199,8 @@ def name_of(policy: Policy) -> str:
 
 
 @functools.cache
-def _shapes(policy: Policy) -> Any:
+def shapes(policy: Policy) -> Any:
+    """The shapes of its parameters, for worlds of SHAPE."""
     return jax.eval_shape(lambda: policy.init(jax.random.key(0), SHAPE))
 
 
@@ -209,6 +209,6 @@ def params(policy: Policy) -> st.SearchStrategy[Any]:
 
     def drawn(seed: int) -> Any:
         generator = np.random.default_rng(seed)
-        return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), _shapes(policy))
+        return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), shapes(policy))
 
     return st.integers(0, 2**31 - 1).map(drawn)

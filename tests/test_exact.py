@@ -14,6 +14,7 @@ from scipy.special import wrightomega
 import toymodel as tm
 from tests import strategies as draws
 from toymodel import exact, gradients, scenarios
+from toymodel.losses import DPO
 
 margin = jax.jit(exact.margin)
 velocity = jax.jit(jax.grad(exact.margin))
@@ -52,16 +53,16 @@ def test_margin_solves_its_equation(bits, time, beta, initial, weight):
             return b * margin + (b * margin).exp()
 
         right_side = left_side(m0) + 2 * w * b * b * t
-        error = 16 * Decimal(eps) * max(abs(Decimal(float(m))), abs(m0)) + Decimal(1e-30)
+        error = 16 * Decimal(eps) * max(abs(Decimal(float(m))), abs(m0)) + Decimal("1e-30")
         assert left_side(Decimal(float(m)) - error) <= right_side
         assert left_side(Decimal(float(m)) + error) >= right_side
 
 
 @given(times, times, draws.positive(1e-6, 1e3), initials, weights)
 def test_margin_continues_where_it_stopped(first, second, beta, initial, weight):
-    whole = margin(first + second, beta, initial, weight)
+    whole = float(margin(first + second, beta, initial, weight))
     in_two = margin(second, beta, margin(first, beta, initial, weight), weight)
-    assert in_two == pytest.approx(float(whole), rel=0, abs=1e-14 * (abs(initial) + abs(whole)))
+    assert in_two == pytest.approx(whole, rel=0, abs=1e-14 * (abs(initial) + abs(whole)))
 
 
 @given(times, draws.positive(1e-3, 10.0), st.floats(-50.0, 50.0), weights)
@@ -78,17 +79,16 @@ def test_small_steps_of_gradient_descent_converge_to_the_margin_at_first_order()
     world = scenarios.build(
         [[0.5, 0.3, 0.2], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6]], [(0, 0, 1, 2.0), (1, 2, 0, 1.0)]
     )
-    beta, duration, steps = 0.7, 30.0, np.asarray([40, 80, 160, 320])
+    beta, duration, steps = 0.7, 30.0, [40, 80, 160, 320]
+
+    limit = np.stack([margin(duration, beta, 0.0, share) for share in (2 / 3, 1 / 3)])
 
     def error(count):
-        run = tm.simulate(
-            *(world, "tabular", tm.losses.DPO(beta), "sgd"),
-            **{"learning_rate": duration / count, "steps": int(count), "record": [int(count)]},
-        )
-        batch = gradients.pair_batch(run.log_probs[-1], run.reference, world.pairs)
-        return batch.margin - jnp.stack([margin(duration, beta, 0.0, w) for w in (2 / 3, 1 / 3)])
+        sgd = tm.optimisers.get("sgd", duration / count)
+        run = tm.simulate(world, "tabular", DPO(beta), sgd, steps=count, record=[count])
+        return gradients.pair_batch(run.log_probs[-1], run.reference, world.pairs).margin - limit
 
     errors = np.abs(np.stack([error(count) for count in steps]))
-    slopes, _ = np.polyfit(np.log(duration / steps), np.log(errors), 1)
+    slopes, _ = np.polyfit(np.log(steps), -np.log(errors), 1)
     np.testing.assert_allclose(slopes, 1.0, atol=0.05)
     assert np.all(errors[-1] < 0.01)

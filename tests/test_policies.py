@@ -114,7 +114,7 @@ def test_mlp_fits_the_papers_tables(bits):
     with draws.precision(bits):
         worlds = jnp.stack([scenarios.get(name).log_table for name in scenarios.names()])
         keys = jax.random.split(KEY, len(worlds))
-        _, fit = jax.jit(jax.vmap(MLP().fit))(worlds, keys)
+        _, fit = draws.compiled(jax.vmap(MLP().fit))(worlds, keys)
         assert np.all(fit.error < 1e-3)
         assert np.all(np.abs(fit.divergence) < 1e-3)
 

@@ -71,6 +71,15 @@ class Registry(Generic[Factory]):
                 return name
         return type(instance).__name__
 
+    def require(self, instance: Any) -> None:
+        """Refuse an instance whose class is not registered."""
+        if self.name_of(instance) not in self._entries:
+            name = type(instance).__name__
+            raise InputError(
+                f"{self.kind}: got {name}, expected a registered {self.kind}. To mend it: "
+                "register the class under a name, before saving and before loading."
+            )
+
     def describe(self, instance: Any) -> dict[str, Any]:
         """An instance as plain data: its registered name and its fields (JSON can hold it)."""
         fields = {f.name: plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}

@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
-from toymodel import gradients
+from toymodel import gradients, losses, policies, scenarios
 from toymodel._errors import InputError, refuse
 from toymodel._typing import ArrayLike, CurveArray
 from toymodel.losses import PreferenceLoss
@@ -18,9 +18,9 @@ from toymodel.scenarios import Scenario
 
 
 def gradient_flow(
-    scenario: Scenario,
-    policy: Policy,
-    loss: PreferenceLoss,
+    scenario: Scenario | str,
+    policy: Policy | str,
+    loss: PreferenceLoss | str,
     times: ArrayLike,
     *,
     key: jax.Array | None = None,
@@ -29,9 +29,10 @@ def gradient_flow(
     r"""Log-probabilities along :math:`d\theta/dt = -\nabla L(\theta)`, from the fitted policy.
 
     Args:
-        scenario: the world.
-        policy: the policy; fitted to the scenario's table first, and then its own reference.
-        loss: the preference loss.
+        scenario: a `Scenario`, or the name of one.
+        policy: a `Policy`, or the name of one; fitted to the scenario's table first, and then its
+            own reference.
+        loss: a `PreferenceLoss`, or the name of one.
         times: increasing times from 0, [record]; one step of learning rate h spans time h.
         key: for the fit; default ``jax.random.key(0)``.
         tolerance: relative and absolute tolerance of the integrator (use float64 below 1e-6).
@@ -52,13 +53,14 @@ def gradient_flow(
     at = np.asarray(times, float)
     if at.ndim != 1 or at.size == 0 or at[0] < 0 or np.any(np.diff(at) <= 0):
         raise refuse("times", times, "increasing numbers >= 0")
-    params, _ = policy.fit(scenario.log_table, key)
+    world, policy, loss = scenarios.get(scenario), policies.get(policy), losses.get(loss)
+    params, _ = policy.fit(world.log_table, key)
     reference = policy.log_probs(params)
     start, unravel = ravel_pytree(params)
 
     @jax.jit
     def velocity(flat: jax.Array) -> jax.Array:
-        slope = gradients.parameters(loss, policy, unravel(flat), reference, scenario.pairs)
+        slope = gradients.parameters(loss, policy, unravel(flat), reference, world.pairs)
         return -ravel_pytree(slope)[0]
 
     solution = solve_ivp(

@@ -56,22 +56,31 @@ def tabular_margin(
 
 
 def tabular_monotone(scenario: Scenario, log_probs: CurveArray) -> tuple[jax.Array, jax.Array]:
-    r"""Identity 2, monotonicity: log pi+ never falls and the unseen mass never rises.
+    r"""Identity 2, monotonicity: log pi+ never falls; the unseen mass turns where pi+ meets pi-.
 
-    For a tabular softmax, one pair a prompt, a margin loss and gradient flow from margin zero.
+    For a tabular softmax, one pair a prompt, a margin loss and gradient flow below its target
+    margin. The pair's logits part at v = dz+/dt >= 0, hence
+    :math:`d\log\pi_+/dt = (1 - \pi_+ + \pi_-)\,v \ge 0` and, for every unseen k,
+    :math:`d\log\pi_k/dt = (\pi_- - \pi_+)\,v`: dispersion while the rejected response is the
+    likelier of the two, and never after.
 
     Returns:
-        The largest fall of log pi+ between records (nats) and the largest rise of the mass outside
-        the pair, each [prompt] and zero where there is none.
+        The largest fall of log pi+ between records (nats); and the largest rise of the mass
+        outside the pair between records from pi+ >= pi- on, or fall between records with
+        pi+ <= pi-. Each [pair], and zero where there is none.
     """
-    masks = role_masks(scenario.roles)
     pairs = scenario.pairs
     chosen = log_probs[:, pairs.prompt, pairs.chosen]
+    rejected = log_probs[:, pairs.prompt, pairs.rejected]
+    masks = role_masks(scenario.roles)
     own = masks[..., Role.OWN_CHOSEN] + masks[..., Role.OWN_REJECTED]
-    outside = jnp.sum(jnp.exp(log_probs) * (1 - own)[None], axis=-1)
+    outside = jnp.sum(jnp.exp(log_probs) * (1 - own)[None], axis=-1)[:, pairs.prompt]
+    change = jnp.diff(outside, axis=0)
+    wrong = jnp.where(
+        chosen[:-1] >= rejected[:-1], change, jnp.where(chosen[1:] <= rejected[1:], -change, 0.0)
+    )
     fall = jnp.max(-jnp.diff(chosen, axis=0), axis=0)
-    rise = jnp.max(jnp.diff(outside, axis=0), axis=0)
-    return jnp.maximum(fall, 0.0), jnp.maximum(rise, 0.0)
+    return jnp.maximum(fall, 0.0), jnp.maximum(jnp.max(wrong, axis=0), 0.0)
 
 
 def unseen_force(

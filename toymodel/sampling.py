@@ -11,7 +11,8 @@ def minibatch(pairs: Pairs, batch_size: int, key: jax.Array, step: jax.Array) ->
 
     Every epoch walks once through a fresh permutation of the pairs; what does not fill a whole
     batch at its end is left out of that epoch. The batch depends on `key` and `step` alone, so a
-    run can be resumed anywhere.
+    run can be resumed anywhere. The objective of a step is the weighted mean over its own batch:
+    with unequal weights the steps of an epoch do not average to the full objective exactly.
 
     Args:
         pairs: the data set.

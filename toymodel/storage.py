@@ -36,14 +36,15 @@ def write(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> 
     stamp = {"toymodel_version": __version__, "toymodel_format": FORMAT}
     stamped = dataset.assign_attrs(stamp)
     stamped.attrs["digest"] = _digest(stamped)
-    partial = target.with_name(target.name + ".partial")
+    partial, replaced = (target.with_name(target.name + end) for end in (".partial", ".replaced"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         stamped.to_zarr(partial, mode="w", consolidated=False)
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(replaced)
         partial.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"path: cannot write {str(target)!r} ({error}), expected a folder that can be written. "
@@ -51,6 +52,8 @@ def write(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> 
         ) from error
     finally:  # nothing half-written is left, whatever happened (Ctrl-C included)
         shutil.rmtree(partial, ignore_errors=True)
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
     return target
 
 
@@ -104,7 +107,9 @@ def writable_folder(out: str | Path) -> Path:
 
 
 def _is_store(path: Path) -> bool:
-    return (path / "zarr.json").exists()
+    """Whether `write` made it: a damaged one counts too, so that it can be replaced."""
+    metadata = path / "zarr.json"
+    return metadata.is_file() and "toymodel_format" in metadata.read_text(errors="replace")
 
 
 def _damaged(source: Path, why: str) -> InputError:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from toymodel import gradients, losses, policies, properties, storage
+from toymodel._errors import refuse
 from toymodel._typing import CurveArray, Params, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Fit, Policy
@@ -203,6 +204,13 @@ class Trajectory:
         def array(name: str) -> jax.Array:
             return jnp.asarray(dataset[name].values)
 
+        if dataset["log_prob"].dtype != jnp.result_type(float):
+            raise refuse(
+                "path",
+                f"a run in {dataset['log_prob'].dtype}",
+                f"JAX's present precision, {jnp.result_type(float)}",
+                "switch with jax.config.update('jax_enable_x64', ...) before loading",
+            )
         settings = dataset.attrs
         scenario = Scenario(
             log_table=array("log_table"),
@@ -239,8 +247,11 @@ class Trajectory:
             overwrite: replace a saved run that is there.
 
         Raises:
-            InputError: something is there already, or the folder cannot be written.
+            InputError: something is there already, the folder cannot be written, or the policy or
+                loss has no registered name, by which `load` could rebuild it.
         """
+        policies.REGISTRY.require(self.policy)
+        losses.REGISTRY.require(self.loss)
         return storage.write(self.to_xarray(), path, overwrite=overwrite)
 
 

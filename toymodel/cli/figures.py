@@ -14,7 +14,7 @@ from toymodel.paper import calibration, report
 def reproduce(
     *names: str,
     out: Path = Path("figures"),
-    seeds: int = 100,
+    seeds: int = 200,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     x64: X64 = False,

@@ -22,7 +22,7 @@ _STAGES = {
 }
 
 
-def compute(seeds: int = 100) -> xr.Dataset:
+def compute(seeds: int) -> xr.Dataset:
     """The policy's table at four stages, mean over seeds, [stage, prompt, response]."""
     world = scenarios.get(_SCENARIO)
     run = CALIBRATED.run(world, seeds=range(seeds), epochs=FAST_EPOCHS)

@@ -14,7 +14,7 @@ _SCENARIO = "both_on_policy"
 _FLOAT32_FLOOR = -45  # log10 of the smallest float32: where the paper's curve of pi- ends
 
 
-def compute(seeds: int = 100) -> xr.Dataset:
+def compute(seeds: int) -> xr.Dataset:
     """Likelihoods of the slow run and, of the fast run, log10 gradients and log10 likelihoods."""
     slow = CALIBRATED.run(_SCENARIO, seeds=range(seeds), epochs=EPOCHS)
     fast = FAST.run(_SCENARIO, seeds=range(seeds), epochs=FAST_EPOCHS, record=5)

@@ -48,7 +48,7 @@ def figure3_curves(
     return run.likelihoods(drop_underflow=drop_underflow).rename(step="epoch")
 
 
-def compute(seeds: int = 100) -> xr.Dataset:
+def compute(seeds: int) -> xr.Dataset:
     """The curves of all four panels, [scenario, seed, epoch]."""
     names = scenarios.names()
     panels = [figure3_curves(name, seeds).drop_attrs(deep=False) for name in names]
@@ -68,7 +68,7 @@ def draw(data: xr.Dataset) -> Figure:
                 for variable in (*COMPARED, "unseen_mean"):
                     curve = ax.plot(paper["epoch"], paper[variable], ":", color=PAPER, lw=1.1)
                 curve[0].set_label("paper (digitised)")
-            ax.set(ylim=(0, 0.8), xlabel="epoch (full-batch updates)", ylabel="probability")
+            ax.set(ylim=(0, 1), xlabel="epoch (full-batch updates)", ylabel="probability")
             ax.set_title(name.replace("_", " "))
         legend_below(figure, axes[0, 0], columns=3)
     return figure

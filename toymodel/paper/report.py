@@ -88,9 +88,9 @@ def get(name: str) -> PaperFigure:
 
 def as_text(results: Sequence[Reproduced]) -> str:
     """Our numbers beside the paper's, as a table."""
-    lines = [f"{'figure':7} {'where':20} {'what':34} {'ours':>8}  {'paper or aim':12} reached"]
+    lines = [f"{'figure':12} {'where':20} {'what':30} {'ours':>8}  {'paper or aim':12} reached"]
     lines += [
-        f"{result.name:7} {claim.where:20} {claim.what:34} {claim.ours:8.3f}  "
+        f"{result.name:12} {claim.where:20} {claim.what:30} {claim.ours:8.3f}  "
         f"{claim.paper:12} {'yes' if claim.reached else 'NO'}"
         for result in results
         for claim in result.claims

@@ -17,7 +17,7 @@ def reproduce(
     names: Sequence[str] = (),
     out: str | Path = "figures",
     *,
-    seeds: int = 100,
+    seeds: int = 200,
     progress: bool = True,
 ) -> list[Reproduced]:
     """Compute, compare and draw figures of the paper.

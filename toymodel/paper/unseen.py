@@ -15,7 +15,7 @@ _FULL_EXCESS = 8 / 5  # three of the eight responses left out
 _PAPER_EPOCH = 1340  # where the paper's curve jumps
 
 
-def compute(seeds: int = 100) -> xr.Dataset:
+def compute(seeds: int) -> xr.Dataset:
     """The unseen mean with and without the entries that underflow, [seed, step]."""
     run = CALIBRATED.run(_SCENARIO, seeds=range(seeds))
     return xr.Dataset(
