@@ -82,13 +82,29 @@ class Registry(Generic[Factory]):
 
     def describe(self, instance: Any) -> dict[str, Any]:
         """An instance as plain data: its registered name and its fields (JSON can hold it)."""
-        fields = {f.name: plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+        fields = {
+            f.name: self._plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)
+        }
         return {"name": self.name_of(instance), **fields}
+
+    def _plain(self, value: Any) -> Any:
+        """`plain`, with instances of registered classes described in turn."""
+        if type(value) in self._entries.values():
+            return self.describe(value)
+        return [self._plain(item) for item in value] if isinstance(value, tuple) else plain(value)
 
     def rebuild(self, description: Mapping[str, Any]) -> Any:
         """The instance that `describe` described."""
-        fields = {key: _restore(value) for key, value in description.items() if key != "name"}
+        fields = {k: self._restore(value) for k, value in description.items() if k != "name"}
         return self.get(description["name"], **fields)
+
+    def _restore(self, value: Any) -> Any:
+        """Descriptions were instances; lists of lists were arrays; other lists were tuples."""
+        if isinstance(value, Mapping) and "name" in value:
+            return self.rebuild(value)
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            return np.asarray(value)
+        return tuple(map(self._restore, value)) if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:
@@ -99,11 +115,4 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
-    return value
-
-
-def _restore(value: Any) -> Any:
-    """Lists of lists were arrays; flat lists were tuples of structure."""
-    if isinstance(value, list):
-        return np.asarray(value) if value and isinstance(value[0], list) else tuple(value)
     return value

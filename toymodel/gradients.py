@@ -4,6 +4,7 @@ A loss gives a+ = dL/dlog pi(y+) and a- = dL/dlog pi(y-); the chain rule does th
 """
 
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 
 from toymodel._typing import Params, Scalar, TableArray
 from toymodel.losses.base import PairBatch, PreferenceLoss, SignedLog
@@ -18,8 +19,25 @@ def pair_batch(log_probs: TableArray, reference: TableArray, pairs: Pairs) -> Pa
         log_probs: log-probabilities of the policy, [prompt, response].
         reference: log-probabilities of the reference, [prompt, response].
         pairs: the preference pairs.
+
+    Returns:
+        The batch. Responses have one token, so lengths are one and nothing exceeds the shorter.
     """
-    return PairBatch(*pairs.read(log_probs), *pairs.read(reference))
+    log_ratio = log_probs - reference
+    # another prompt's responses: each prompt meets the responses of the pair before its own
+    strangers = [jnp.roll(responses, 1) for responses in (pairs.chosen, pairs.rejected)]
+    mismatched = sum(log_ratio[pairs.prompt, responses] for responses in strangers) / 2
+    concentration = logsumexp(2 * log_probs, axis=-1)[pairs.prompt]
+    ones = jnp.ones_like(concentration)
+    return PairBatch(
+        *pairs.read(log_probs),
+        *pairs.read(reference),
+        chosen_length=ones,
+        rejected_length=ones,
+        mismatched_log_ratio=mismatched,
+        chosen_concentration=concentration,
+        rejected_concentration=concentration,
+    )
 
 
 def objective(

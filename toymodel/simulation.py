@@ -82,6 +82,12 @@ def simulate(
         batch_size = _whole("batch_size", batch_size, 1, len(world.pairs))
         if batch_size == len(world.pairs):
             batch_size = None
+    if not loss.takes_weights and len(np.unique(world.pairs.weight)) > 1:
+        raise refuse(
+            "scenario.pairs.weight",
+            np.asarray(world.pairs.weight).tolist(),
+            f"equal weights, since {type(loss).__name__} joins responses of different pairs",
+        )
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
     fit, reference, state = _start(world, policy, method, keys)

@@ -151,8 +151,7 @@ class Trajectory:
 
         over_records = jax.vmap(one, in_axes=(0, None))
         batch: losses.PairBatch = self.map_seeds(over_records, self.log_probs, self.reference)
-        lengths = jnp.ones_like(batch.chosen)
-        return dataclasses.replace(batch, chosen_length=lengths, rejected_length=lengths)
+        return batch
 
     def to_xarray(self) -> xr.Dataset:
         """The run as a labelled Dataset: log-probabilities with roles, settings as attributes."""

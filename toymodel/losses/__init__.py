@@ -3,26 +3,71 @@
 To find a loss's gradient, read its `slopes`: DPO's is ``toymodel/losses/dpo.py``, ``DPO.slopes``.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from toymodel._struct import number, static, struct
-from toymodel.losses.base import REGISTRY, PairBatch, PreferenceLoss, SignedLog
+from toymodel.losses.base import (
+    REGISTRY,
+    DetachedLoss,
+    PairBatch,
+    PreferenceLoss,
+    SignedLog,
+    register,
+)
+from toymodel.losses.batch import AOT, AOTUnpaired, BetaDPO
+from toymodel.losses.bounded import BDPO, DPOP, RDPO, ChiPO
+from toymodel.losses.compose import WPO, FDivergence, LengthDesensitised, WeightedSum
 from toymodel.losses.dpo import DPO, SFTDPO, FlexDPO, FlexSFTDPO
 from toymodel.losses.ipo import IPO
-from toymodel.losses.slic import SLiC
+from toymodel.losses.margin import CDPO, EXO, ODPO, DiscoPOP, Hinge, MarginLoss, Robust
+from toymodel.losses.normalised import AlphaPO, RainbowPO, SigmoidNorm, SimPO
+from toymodel.losses.pointwise import BCO, KTO, NCA, SPPO, APODown, APOZero, CalDPO
+from toymodel.losses.reference_free import CPO, ORPO, SFT, SLiC
 
 __all__ = [
+    "AOT",
+    "BCO",
+    "BDPO",
+    "CDPO",
+    "CPO",
     "DPO",
+    "DPOP",
+    "EXO",
     "IPO",
+    "KTO",
+    "NCA",
+    "ODPO",
+    "ORPO",
+    "RDPO",
     "REGISTRY",
+    "SFT",
     "SFTDPO",
+    "SPPO",
+    "WPO",
+    "AOTUnpaired",
+    "APODown",
+    "APOZero",
+    "AlphaPO",
+    "BetaDPO",
+    "CalDPO",
+    "ChiPO",
+    "DetachedLoss",
+    "DiscoPOP",
+    "FDivergence",
     "FlexDPO",
     "FlexSFTDPO",
+    "Hinge",
+    "LengthDesensitised",
+    "MarginLoss",
     "PairBatch",
     "PreferenceLoss",
+    "RainbowPO",
+    "Robust",
     "SLiC",
+    "SigmoidNorm",
     "SignedLog",
+    "SimPO",
+    "WeightedSum",
     "get",
     "names",
     "number",
@@ -52,24 +97,3 @@ def get(loss: str | PreferenceLoss, **numbers: Any) -> PreferenceLoss:
         return loss
     result: PreferenceLoss = REGISTRY.get(loss, **numbers)
     return result
-
-
-def register(name: str) -> Callable[[type[PreferenceLoss]], type[PreferenceLoss]]:
-    """A class decorator that makes a user's own loss known by name.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> @register("squared_margin")
-        ... @struct
-        ... class SquaredMargin(PreferenceLoss):
-        ...     '''Push the margin to one.'''
-        ...     scale: float = number(default=1.0, above=0, doc="size of the loss")
-        ...     def value(self, pairs):
-        ...         return self.scale * (pairs.margin - 1) ** 2
-        ...     def slopes(self, pairs):
-        ...         slope = 2 * self.scale * (pairs.margin - 1)
-        ...         return slope, -slope
-        >>> get("squared_margin", scale=2.0)
-        SquaredMargin(scale=2.0)
-    """
-    return REGISTRY.register(name)

@@ -1,7 +1,8 @@
 """The contract of every preference loss: a batch of pairs in, values and closed-form slopes out."""
 
 import abc
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,27 @@ class PairBatch:
     reference_chosen: PairArray = number(doc="log pi0(y+), [pair]")
     reference_rejected: PairArray = number(doc="log pi0(y-), [pair]")
     chosen_length: PairArray | Scalar = number(
-        default=1.0, doc="length of y+ in tokens, [pair]", above=0
+        default=1.0, above=0, doc="nc, length of y+ in tokens, [pair]"
     )
     rejected_length: PairArray | Scalar = number(
-        default=1.0, doc="length of y- in tokens, [pair]", above=0
+        default=1.0, above=0, doc="nr, length of y- in tokens, [pair]"
+    )
+    mismatched_log_ratio: PairArray | Scalar = number(
+        default=0.0, doc="log pi - log pi0 of another prompt's responses (KTO's KL), [pair]"
+    )
+    chosen_concentration: PairArray | Scalar = number(
+        default=0.0, doc="sum over the tokens of y+ of log sum pi^2 (WPO's alignment), [pair]"
+    )
+    rejected_concentration: PairArray | Scalar = number(default=0.0, doc="the same for y-, [pair]")
+    chosen_excess: PairArray | Scalar = number(
+        default=0.0, doc="part of log pi(y+) beyond the shorter response's length (LD), [pair]"
+    )
+    rejected_excess: PairArray | Scalar = number(default=0.0, doc="the same for y-, [pair]")
+    reference_chosen_excess: PairArray | Scalar = number(
+        default=0.0, doc="the same for y+ under the reference, [pair]"
+    )
+    reference_rejected_excess: PairArray | Scalar = number(
+        default=0.0, doc="the same for y- under the reference, [pair]"
     )
 
     @property
@@ -78,6 +96,15 @@ class PreferenceLoss(abc.ABC):
     A subclass is a `toymodel.losses.struct` dataclass. Its numbers are leaves.
     """
 
+    #: The formula in plain text, and where it comes from; `register` sets both.
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether pairs may have unequal weights in the mean."""
+        return True
+
     @abc.abstractmethod
     def value(self, pairs: PairBatch) -> PairArray:
         """The loss of each pair, [pair]."""
@@ -90,3 +117,61 @@ class PreferenceLoss(abc.ABC):
         """The slopes as `SignedLog`; override where the logarithm outlives the slope itself."""
         chosen, rejected = self.slopes(pairs)
         return SignedLog.of(chosen), SignedLog.of(rejected)
+
+    def held(self, pairs: PairBatch) -> Any:
+        """What the loss computes from the policy but does not differentiate (detaches)."""
+        del pairs
+        return ()
+
+    def value_holding(self, pairs: PairBatch, held: Any) -> PairArray:
+        """The loss with its detached part given: the slopes are the derivatives of this."""
+        del held
+        return self.value(pairs)
+
+
+class DetachedLoss(PreferenceLoss):
+    """A loss with a detached part: define `held` and `value_holding`."""
+
+    def value(self, pairs: PairBatch) -> PairArray:
+        return self.value_holding(pairs, jax.lax.stop_gradient(self.held(pairs)))
+
+    @abc.abstractmethod
+    def held(self, pairs: PairBatch) -> Any: ...
+
+    @abc.abstractmethod
+    def value_holding(self, pairs: PairBatch, held: Any) -> PairArray: ...
+
+
+Loss = TypeVar("Loss", bound=type[PreferenceLoss])
+
+
+def register(name: str, *, formula: str = "", paper: str = "") -> Callable[[Loss], Loss]:
+    """A class decorator that makes a loss known by name.
+
+    Args:
+        name: the name that `toymodel.losses.get` takes.
+        formula: the loss in plain text, in the words lc, lr (log-probabilities), rc, rr (of the
+            reference), c, r (log-ratios), m (margin), nc, nr (lengths), sg (logistic function).
+        paper: where it comes from.
+
+    Example:
+        >>> from toymodel.losses import get, number, struct
+        >>> @register("squared_margin", formula="scale (m - 1)^2")
+        ... @struct
+        ... class SquaredMargin(PreferenceLoss):
+        ...     '''Push the margin to one.'''
+        ...     scale: float = number(default=1.0, above=0, doc="size of the loss")
+        ...     def value(self, pairs):
+        ...         return self.scale * (pairs.margin - 1) ** 2
+        ...     def slopes(self, pairs):
+        ...         slope = 2 * self.scale * (pairs.margin - 1)
+        ...         return slope, -slope
+        >>> get("squared_margin", scale=2.0)
+        SquaredMargin(scale=2.0)
+    """
+
+    def add(loss: Loss) -> Loss:
+        loss.formula, loss.paper = formula, paper
+        return REGISTRY.register(name)(loss)  # type: ignore[return-value]
+
+    return add

@@ -8,10 +8,14 @@ from jax.nn import log_sigmoid, sigmoid
 
 from toymodel._struct import number, struct
 from toymodel._typing import PairArray, Scalar
-from toymodel.losses.base import REGISTRY, PairBatch, PreferenceLoss, SignedLog
+from toymodel.losses.base import PairBatch, PreferenceLoss, SignedLog, register
 
 
-@REGISTRY.register("dpo")
+@register(
+    "dpo",
+    formula="-log sg(beta m)",
+    paper="Rafailov et al., DPO (2023), arXiv:2305.18290, equation 7",
+)
 @struct
 class DPO(PreferenceLoss):
     r"""Direct preference optimisation.
@@ -23,9 +27,6 @@ class DPO(PreferenceLoss):
         >>> chosen, rejected = DPO(beta=1.0).slopes(pairs)
         >>> round(float(chosen[0]), 3), round(float(rejected[0]), 3)
         (-0.269, 0.269)
-
-    References:
-        Rafailov et al., "Direct Preference Optimization" (2023), equation 7.
     """
 
     beta: Scalar = number(
@@ -45,7 +46,11 @@ class DPO(PreferenceLoss):
         return SignedLog(-one, log_pull), SignedLog(one, log_pull)
 
 
-@REGISTRY.register("flex_dpo")
+@register(
+    "flex_dpo",
+    formula="-log sg(beta_chosen c - beta_rejected r)",
+    paper="Yan et al., 3D-Properties (2025), arXiv:2406.07327",
+)
 @struct
 class FlexDPO(PreferenceLoss):
     r"""DPO with a strength of its own for each half of the pair.
@@ -53,9 +58,6 @@ class FlexDPO(PreferenceLoss):
     .. math::
         u = \beta_+ c - \beta_- r, \quad L = -\log\sigma(u), \quad
         a_+ = -\beta_+ \sigma(-u), \quad a_- = \beta_- \sigma(-u)
-
-    References:
-        Yan et al., "3D-Properties" (ICLR 2025, arXiv:2406.07327), Flex-DPO.
     """
 
     beta_chosen: Scalar = number(default=0.1, above=0, doc="strength on the chosen log-ratio")
@@ -81,7 +83,11 @@ class FlexDPO(PreferenceLoss):
         )
 
 
-@REGISTRY.register("flex_sft_dpo")
+@register(
+    "flex_sft_dpo",
+    formula="-log sg(beta_chosen c - beta_rejected r) - gamma lc",
+    paper="Yan et al., 3D-Properties (2025), arXiv:2406.07327",
+)
 @struct
 class FlexSFTDPO(PreferenceLoss):
     r"""Flex-DPO and the SFT term together.
@@ -91,9 +97,6 @@ class FlexSFTDPO(PreferenceLoss):
         a_+ = -\beta_+\sigma(-u) - \gamma, \quad a_- = \beta_-\sigma(-u)
 
     with :math:`u = \beta_+ c - \beta_- r`. The SFT term is per response, not per token.
-
-    References:
-        Yan et al., "3D-Properties" (ICLR 2025, arXiv:2406.07327), Flex-DPO and SFT-DPO.
     """
 
     beta_chosen: Scalar = number(default=0.1, above=0, doc="strength on the chosen log-ratio")
@@ -117,7 +120,11 @@ class FlexSFTDPO(PreferenceLoss):
         return SignedLog(chosen.sign, log_abs), rejected
 
 
-@REGISTRY.register("sft_dpo")
+@register(
+    "sft_dpo",
+    formula="-log sg(beta m) - gamma lc",
+    paper="Yan et al., 3D-Properties (2025), arXiv:2406.07327",
+)
 @struct
 class SFTDPO(PreferenceLoss):
     r"""DPO plus a supervised term on the chosen response.
@@ -127,9 +134,6 @@ class SFTDPO(PreferenceLoss):
         a_+ = -\beta\sigma(-\beta m) - \gamma, \quad a_- = \beta\sigma(-\beta m)
 
     The SFT term is per response, not per token.
-
-    References:
-        Yan et al., "3D-Properties" (ICLR 2025, arXiv:2406.07327), SFT-DPO.
     """
 
     beta: Scalar = number(

@@ -1,34 +1,44 @@
 """IPO: a squared distance of the margin from a target."""
 
-from toymodel._struct import number, struct
+from toymodel._struct import number, static, struct
 from toymodel._typing import PairArray, Scalar
-from toymodel.losses.base import REGISTRY, PairBatch, PreferenceLoss
+from toymodel.losses import links
+from toymodel.losses.base import PairBatch, PreferenceLoss, register
 
 
-@REGISTRY.register("ipo")
+@register(
+    "ipo",
+    formula="(m - 1/(2 eta))^2",
+    paper="Azar et al., IPO (2023), arXiv:2310.12036, equation 17",
+)
 @struct
 class IPO(PreferenceLoss):
-    r"""Identity preference optimisation, on summed log-probabilities.
+    r"""Identity preference optimisation.
 
     .. math:: L = \left(m - \frac{1}{2\eta}\right)^2, \quad a_+ = 2\left(m - \frac{1}{2\eta}\right),
         \quad a_- = -a_+
 
     Below the target margin 1/(2 eta) the chosen is pulled up and the rejected pushed down; above
-    it both reverse. (The paper prints both signs the other way round; these are the derivatives.)
-
-    References:
-        Azar et al., "A General Theoretical Paradigm to Understand Learning from Human
-        Preferences" (2023), equation 17; Yan et al., "3D-Properties" (ICLR 2025).
+    it both reverse. (The 3D-Properties paper prints both signs the other way round; these are the
+    derivatives.) Summed log-probabilities are the default, as in that paper and OpenRLHF; TRL
+    divides each log-ratio by its response's length.
     """
 
     eta: Scalar = number(default=0.1, above=0, doc="regularisation: the target margin is 1/(2 eta)")
+    per_token: bool = static(default=False, doc="divide each log-ratio by its length, as TRL does")
 
-    def _excess(self, pairs: PairBatch) -> PairArray:
-        return pairs.margin - 1 / (2 * self.eta)
+    def _link(self, pairs: PairBatch) -> links.Link:
+        margin = pairs.margin
+        if self.per_token:
+            chosen = pairs.chosen_log_ratio / pairs.chosen_length
+            margin = chosen - pairs.rejected_log_ratio / pairs.rejected_length
+        return links.square(margin, 1 / (2 * self.eta))
 
     def value(self, pairs: PairBatch) -> PairArray:
-        return self._excess(pairs) ** 2
+        return self._link(pairs).value
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
-        slope = 2 * self._excess(pairs)
-        return slope, -slope
+        pull = self._link(pairs).slope
+        if self.per_token:
+            return pull / pairs.chosen_length, -pull / pairs.rejected_length
+        return pull, -pull
