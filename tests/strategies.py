@@ -54,63 +54,236 @@ def relative_error(actual: Any, expected: Any, scale: Any = 0.0) -> jax.Array:
 
 # Losses -----------------------------------------------------------------------------------------
 
-Numbers = Callable[[float, float], st.SearchStrategy[float]]
-
 
 def positive(least: float, most: float) -> st.SearchStrategy[float]:
     """A number between two positive ones, its logarithm uniform."""
     return st.floats(np.log10(least), np.log10(most)).map(lambda exponent: 10.0**exponent)
 
 
-def nonnegative(least: float, most: float) -> st.SearchStrategy[float]:
-    """The same, or zero."""
-    return st.just(0.0) | positive(least, most)
+class Range(NamedTuple):
+    """Where a number of a loss may lie. Sizes are drawn uniform in logarithm, or `even`."""
+
+    low: float = 1e-6
+    high: float = 1e3
+    zero: bool = False
+    negative: bool = False
+    even: bool = False
+
+    def between(self, least: float, most: float) -> st.SearchStrategy[float]:
+        """A number of the range whose size is between two others, too."""
+        if self.even:
+            return st.floats(self.low, self.high)
+        sizes = positive(max(least, self.low), min(most, self.high))
+        sizes = sizes | sizes.map(lambda size: -size) if self.negative else sizes
+        return st.just(0.0) | sizes if self.zero else sizes
+
+    def many(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """Numbers throughout the range: both ends, zero where it is allowed, and between."""
+        scaled, back = (float, float) if self.even else (np.log10, lambda size: 10.0**size)
+        between = generator.uniform(scaled(self.low), scaled(self.high), count - 2)
+        values = np.concatenate([[self.low, self.high], np.vectorize(back)(between)])
+        if self.negative:
+            values *= generator.choice([-1.0, 1.0], count)
+        if self.zero:
+            values[generator.random(count) < 0.1] = 0.0
+        return generator.permutation(values)
+
+
+POSITIVE = Range()
+NONNEGATIVE = Range(zero=True)
+SIGNED = Range(zero=True, negative=True)
+SHARE = Range(0.0, 1.0, even=True)
+
+
+class Inner(str):
+    """The name, in LOSSES, of a loss inside a loss."""
 
 
 class LossRow(NamedTuple):
-    """What the tests know of a loss."""
+    """What the tests know of a loss: its arguments, each a `Range`, structure or `Inner` losses."""
 
-    numbers: dict[str, Numbers]
-    is_margin_loss: bool = False  # a function of the margin: a+ = -a-
+    arguments: dict[str, Any]
+    balanced: bool = False  # a+ = -a- always, exactly
     outlives_underflow: bool = False  # log_slopes stay finite where the slopes are zero
-    kink: Callable[[Any, PairBatch], Any] = lambda loss, pairs: np.asarray(
-        np.inf
-    )  # distance from it
+    exponents: Callable[[Any, PairBatch], list] = lambda loss, pairs: []  # held at 40
 
 
+def _log_ratios(loss: Any, pairs: PairBatch) -> list:
+    del loss
+    return [pairs.chosen_log_ratio, pairs.rejected_log_ratio]
+
+
+def _minus_log_ratios(loss: Any, pairs: PairBatch) -> list:
+    return [-ratio for ratio in _log_ratios(loss, pairs)]
+
+
+def _powers(loss: Any, pairs: PairBatch) -> list:
+    return [(loss.alpha - 1) * ratio for ratio in _log_ratios(loss, pairs)]
+
+
+def _bends(loss: Any, pairs: PairBatch) -> list:
+    chosen, rejected = pairs.chosen / pairs.chosen_length, pairs.rejected / pairs.rejected_length
+    return [-loss.alpha * chosen, -loss.alpha * rejected]
+
+
+_SMOOTHED = {"beta": POSITIVE, "label_smoothing": SHARE}
+_BY_ALPHA = {"divergence": "alpha", "alpha": SIGNED}
+
+#: Every registered loss; those with structure in several forms, named after a hyphen.
 LOSSES = {
-    "dpo": LossRow({"beta": positive}, is_margin_loss=True, outlives_underflow=True),
+    "dpo": LossRow({"beta": POSITIVE}, balanced=True, outlives_underflow=True),
     "flex_dpo": LossRow(
-        {"beta_chosen": positive, "beta_rejected": positive}, outlives_underflow=True
+        {"beta_chosen": POSITIVE, "beta_rejected": POSITIVE}, outlives_underflow=True
     ),
     "flex_sft_dpo": LossRow(
-        {"beta_chosen": positive, "beta_rejected": positive, "gamma": nonnegative},
+        {"beta_chosen": POSITIVE, "beta_rejected": POSITIVE, "gamma": NONNEGATIVE},
         outlives_underflow=True,
     ),
-    "sft_dpo": LossRow({"beta": positive, "gamma": nonnegative}, outlives_underflow=True),
-    "ipo": LossRow({"eta": positive}, is_margin_loss=True),
-    "slic": LossRow(
-        {"delta": nonnegative, "eta": nonnegative},
-        kink=lambda loss, pairs: np.abs(loss.delta - pairs.chosen + pairs.rejected),
+    "sft_dpo": LossRow({"beta": POSITIVE, "gamma": NONNEGATIVE}, outlives_underflow=True),
+    "ipo": LossRow({"eta": POSITIVE, "per_token": False}, balanced=True),
+    "ipo-per_token": LossRow({"eta": POSITIVE, "per_token": True}),
+    # functions of the margin
+    "cdpo": LossRow(_SMOOTHED, balanced=True),
+    "robust": LossRow(
+        {"beta": POSITIVE, "label_smoothing": Range(0.0, 0.45, even=True)}, balanced=True
     ),
+    "hinge": LossRow({"beta": POSITIVE}, balanced=True),
+    "exo_pair": LossRow({"beta": POSITIVE, "label_smoothing": Range(1e-6, 0.5)}, balanced=True),
+    "discopop": LossRow({"beta": POSITIVE, "tau": Range(1e-6, 1.0)}, balanced=True),
+    "odpo": LossRow({"beta": POSITIVE, "offset": SIGNED}, balanced=True),
+    # one half of the pair at a time
+    "nca_pair": LossRow({"beta": POSITIVE}),
+    "bco_pair": LossRow({"beta": POSITIVE, "delta": SIGNED, "batch_delta": False}),
+    "bco_pair-batch_delta": LossRow({"beta": POSITIVE, "delta": 0.0, "batch_delta": True}),
+    "sppo_hard": LossRow({"beta": POSITIVE}),
+    "cal_dpo": LossRow({"beta": POSITIVE, "alpha": NONNEGATIVE}),
+    "apo_zero": LossRow({"beta": POSITIVE}),
+    "apo_down": LossRow({"beta": POSITIVE}),
+    "kto": LossRow(
+        {
+            "beta": POSITIVE,
+            "desirable_weight": NONNEGATIVE,
+            "undesirable_weight": NONNEGATIVE,
+        }
+    ),
+    # per token
+    "sigmoid_norm": LossRow({"beta": POSITIVE}),
+    "alphapo": LossRow({"beta": POSITIVE, "gamma": NONNEGATIVE, "alpha": SIGNED}, exponents=_bends),
+    "simpo": LossRow({"beta": POSITIVE, "gamma": NONNEGATIVE}),
+    "rainbowpo": LossRow(
+        {"beta": POSITIVE, "alpha": SHARE, "gamma": NONNEGATIVE, "dispersion": POSITIVE}
+    ),
+    # without a reference
+    "slic": LossRow({"delta": NONNEGATIVE, "eta": NONNEGATIVE}),
+    "sft": LossRow({"per_token": True}),
+    "sft-per_sequence": LossRow({"per_token": False}),
+    "cpo": LossRow({**_SMOOTHED, "alpha": NONNEGATIVE}),
+    "orpo": LossRow({"beta": POSITIVE, "alpha": NONNEGATIVE}),
+    # penalised and bounded
+    "dpop": LossRow({"beta": POSITIVE, "penalty": NONNEGATIVE}),
+    "rdpo": LossRow({"beta": POSITIVE, "alpha": SIGNED}, balanced=True),
+    "bdpo": LossRow({"beta": POSITIVE, "mixture": Range(1e-6, 1 - 1e-6, even=True)}),
+    "chi_po": LossRow({"beta": POSITIVE, "clip": POSITIVE}, exponents=_log_ratios),
+    # of the whole batch
+    "aot": LossRow(_SMOOTHED, balanced=True),
+    "aot_unpaired": LossRow(_SMOOTHED),
+    "beta_dpo": LossRow({"beta": POSITIVE, "alpha": NONNEGATIVE, "center": SIGNED}, balanced=True),
+    # made of losses
+    "sum": LossRow({"losses": (Inner("dpo"),), "weights": (SIGNED,)}, balanced=True),
+    "sum-mpo": LossRow(
+        {
+            "losses": (Inner("dpo"), Inner("bco_pair-batch_delta"), Inner("sft")),
+            "weights": (POSITIVE, POSITIVE, POSITIVE),
+        }
+    ),
+    "f_dpo-reverse_kl": LossRow(
+        {"loss": Inner("dpo"), "divergence": "reverse_kl", "alpha": 0.5}, balanced=True
+    ),
+    "f_dpo-forward_kl": LossRow(
+        {"loss": Inner("dpo"), "divergence": "forward_kl", "alpha": 0.5},
+        exponents=_minus_log_ratios,
+    ),
+    "f_dpo-js-hinge": LossRow({"loss": Inner("hinge"), "divergence": "js", "alpha": 0.5}),
+    "f_dpo-js-bco": LossRow(
+        {"loss": Inner("bco_pair-batch_delta"), "divergence": "js", "alpha": 0.5}
+    ),
+    "f_dpo-alpha": LossRow({"loss": Inner("dpo"), **_BY_ALPHA}, exponents=_powers),
+    "f_dpo-alpha-ipo": LossRow({"loss": Inner("ipo-per_token"), **_BY_ALPHA}, exponents=_powers),
+    "ld_dpo": LossRow({"loss": Inner("dpo"), "alpha": SHARE}, balanced=True),
+    "ld_dpo-ipo": LossRow({"loss": Inner("ipo-per_token"), "alpha": SHARE}),
+    "ld_dpo-aot": LossRow({"loss": Inner("aot"), "alpha": SHARE}, balanced=True),
+    "wpo": LossRow({"loss": Inner("dpo"), "aligned": True, "largest": POSITIVE}, balanced=True),
+    "wpo-plain-simpo": LossRow({"loss": Inner("simpo"), "aligned": False, "largest": POSITIVE}),
 }
 
 
-def losses(name: str, least: float = 1e-6, most: float = 1e3) -> st.SearchStrategy[PreferenceLoss]:
-    """A loss with hyper-parameters of any size between the two."""
-    numbers = {key: draw(least, most) for key, draw in LOSSES[name].numbers.items()}
-    return st.builds(REGISTRY[name], **numbers)
+def registered_name(name: str) -> str:
+    """The name, in the registry, of a row of LOSSES."""
+    return name.split("-")[0]
+
+
+def made(name: str, number: Callable[[Range], Any]) -> PreferenceLoss:
+    """The loss of a row, each of its numbers given by a function of its range."""
+
+    def fill(item: Any) -> Any:
+        if isinstance(item, Range):
+            return number(item)
+        if isinstance(item, Inner):
+            return made(item, number)
+        return tuple(map(fill, item)) if isinstance(item, tuple) else item
+
+    arguments = LOSSES[name].arguments.items()
+    return REGISTRY[registered_name(name)](**{key: fill(item) for key, item in arguments})
+
+
+def usual(name: str) -> PreferenceLoss:
+    """The loss of a row with numbers in use: defaults, and 0.5 for weights of losses."""
+
+    def fill(item: Any) -> Any:
+        if isinstance(item, Inner):
+            return usual(item)
+        if isinstance(item, tuple) and not isinstance(item, Range):
+            return tuple(map(fill, item))
+        return 0.5 if isinstance(item, Range) else item
+
+    arguments = LOSSES[name].arguments.items()
+    given = {key: fill(item) for key, item in arguments if not isinstance(item, Range)}
+    return REGISTRY[registered_name(name)](**given)
+
+
+@st.composite
+def losses(draw: st.DrawFn, name: str, least: float = 1e-6, most: float = 1e3) -> PreferenceLoss:
+    """The loss of a row with numbers of any size between the two."""
+    return made(name, lambda numbers: draw(numbers.between(least, most)))
+
+
+def many_losses(name: str, generator: np.random.Generator, count: int) -> PreferenceLoss:
+    """As many instances of a row's loss, in one: each number is an array."""
+    return made(name, lambda numbers: numbers.many(generator, count))
+
+
+def apart_from_ties(name: str, loss: PreferenceLoss, pairs: PairBatch, least: float) -> bool:
+    """Whether no exponent is at the point where it is held, where AD takes half of a slope."""
+    return all(np.all(np.abs(e - 40) > least) for e in LOSSES[name].exponents(loss, pairs))
 
 
 @st.composite
 def pair_batches(draw: st.DrawFn, lowest: float = LOWEST) -> PairBatch:
-    """Log-probabilities down to `lowest`, among them an unlikely y- and an equal y+ and y-."""
+    """Log-probabilities down to `lowest`, among them an unlikely y- and an equal y+ and y-.
+
+    The longer response has an excess: some share of its log-probability.
+    """
     log_probs = st.floats(-20.0, 0.0) | st.floats(lowest, 0.0) | st.just(lowest)
     columns = draw(hnp.arrays(float, (4, PAIRS), elements=log_probs))
     columns[1, 0] = lowest
     columns[1, 1] = columns[0, 1]
     lengths = draw(hnp.arrays(int, (2, PAIRS), elements=st.integers(1, 9))).astype(float)
-    return PairBatch(*columns, *lengths)
+    shares = draw(hnp.arrays(float, (7, PAIRS), elements=st.floats(0.0, 1.0)))
+    longer = np.sign(np.stack([lengths[0] - lengths[1], lengths[1] - lengths[0]] * 2)).clip(0)
+    mismatched, concentrations = 60 * shares[0] - 30, lowest * shares[1:3]
+    return PairBatch(
+        *columns, *lengths, mismatched, *concentrations, *longer * shares[3:] * columns
+    )
 
 
 # Worlds -----------------------------------------------------------------------------------------
@@ -145,8 +318,11 @@ class World(NamedTuple):
 
 
 @st.composite
-def worlds(draw: st.DrawFn, size: float = 5.0) -> World:
-    """One to four prompts, two to eight responses, logits up to `size`, any pairs and weights."""
+def worlds(draw: st.DrawFn, size: float = 5.0, weighted: bool = True) -> World:
+    """One to four prompts, two to eight responses, logits up to `size`, any pairs and weights.
+
+    Without weights, all pairs count the same.
+    """
     prompts, responses = draw(st.integers(1, SHAPE[0])), draw(st.integers(2, SHAPE[1]))
     logits = draw(hnp.arrays(float, (2, *SHAPE), elements=st.floats(-size, size)))
     logits[:, :, responses:] = LOWEST
@@ -158,6 +334,7 @@ def worlds(draw: st.DrawFn, size: float = 5.0) -> World:
     rejected = (chosen + indices(1, responses - 1)) % responses
     weights = draw(hnp.arrays(float, PAIRS, elements=st.just(0.0) | st.floats(0.01, 10.0)))
     weights[0] += weights.sum() == 0
+    weights = weights if weighted else np.ones(PAIRS)
     return World(*logits, Pairs(indices(0, prompts - 1), chosen, rejected, weights))
 
 

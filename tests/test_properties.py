@@ -224,7 +224,7 @@ def test_a_table_only_drops():
     for size in ("drawdown", "dispersion"):
         np.testing.assert_allclose(measured[size], 0.0, atol=1e-14)
     for onset in ("degradation_onset", "dispersion_onset"):
-        assert (measured[onset] == NONE).all()
+        assert measured[onset].isnull().all()
 
 
 def test_a_perceptron_drops_degrades_and_disperses():

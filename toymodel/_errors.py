@@ -24,6 +24,27 @@ def refuse(argument: str, given: Any, expected: str, mend: str = "") -> InputErr
     return InputError(f"{message} To mend it: {mend}." if mend else message)
 
 
+def not_by_name(kind: str, given: Any, base: type) -> InputError:
+    """The error for something that is neither a name nor an instance, or has numbers beside it.
+
+    Example:
+        >>> print(not_by_name("number", int, int))
+        number: got the class int, expected a name or an instance. To mend it: write int().
+    """
+    if isinstance(given, type):
+        mend = f"write {given.__name__}()"
+        return InputError(
+            f"{kind}: got the class {given.__name__}, expected a name or an instance. "
+            f"To mend it: {mend}."
+        )
+    if isinstance(given, base):
+        return InputError(
+            f"{kind}: got {given!r} and further numbers, expected numbers with a name only. "
+            "To mend it: give them to the instance, or use dataclasses.replace."
+        )
+    return InputError(f"{kind}: got {given!r}, expected a name or a {base.__name__}.")
+
+
 def unknown(kind: str, name: Any, known: Iterable[str]) -> InputError:
     """The error for a name that is in no registry, with the nearest name suggested.
 

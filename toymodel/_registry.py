@@ -1,4 +1,4 @@
-"""Names for swappable parts: one registry class serves scenarios, policies, losses, figures.
+"""Names for swappable parts: one registry class serves scenarios, policies and losses.
 
 A registered dataclass can be named (`get`), described as plain data (`describe`) and rebuilt from
 that description (`rebuild`), which is how the command line, saved runs and settings files work.
@@ -50,7 +50,7 @@ class Registry(Generic[Factory]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
-    def get(self, name: str, **arguments: Any) -> Any:
+    def get(self, name: str, /, **arguments: Any) -> Any:
         """Build the entry called `name`; an unknown argument is refused with the known ones."""
         factory = self[name]
         if dataclasses.is_dataclass(factory):

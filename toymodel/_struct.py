@@ -73,8 +73,10 @@ def _check_field(owner: str, field: dataclasses.Field, value: Any) -> None:
         has_limits and not is_numeric
     )
     if wrong_kind or (is_numeric and not _within(np.asarray(value), bounds)):
-        where = f"{owner}.{field.name}"
-        raise refuse(where, value, _expectation(bounds), field.metadata["doc"])
+        has_default = field.default is not dataclasses.MISSING
+        mend = f"the default is {field.default!r}" if has_default else ""
+        expected = f"{_expectation(bounds)} ({field.metadata['doc']})"
+        raise refuse(f"{owner}.{field.name}", value, expected, mend)
 
 
 def _documented(cls: type) -> str:
@@ -112,8 +114,8 @@ def struct(cls: type | None = None, /, *, eq: bool = True) -> Any:
         [0.5]
         >>> Pull(-1.0)
         Traceback (most recent call last):
-        toymodel._errors.InputError: Pull.beta: got -1.0, expected a finite number > 0. \
-To mend it: strength of the pull.
+        toymodel._errors.InputError: Pull.beta: got -1.0, expected a finite number > 0 \
+(strength of the pull). To mend it: the default is 0.1.
     """
 
     def decorate(cls: type) -> Any:

@@ -99,7 +99,7 @@ def flex_rejected_extremum(
     limiting form of the gradient; at c = 0 it is 1.278/|r|.
 
     Args:
-        rejected_log_ratio: r < 0, any shape.
+        rejected_log_ratio: r, any shape; NaN results where it is not negative.
         chosen_pull: beta_chosen times the chosen log-ratio c; infinity for the paper's limit.
 
     Example:
@@ -114,4 +114,5 @@ def flex_rejected_extremum(
     pull = jnp.asarray(chosen_pull)
     finite = jnp.where(jnp.isinf(pull), 0.0, pull)
     surplus = jnp.where(jnp.isinf(pull), 0.0, jnp.exp(log_wright_omega(-1 - finite)))
-    return (1 + surplus) / jnp.abs(jnp.asarray(rejected_log_ratio))
+    ratio = jnp.asarray(rejected_log_ratio)
+    return jnp.where(ratio < 0, (1 + surplus) / jnp.abs(ratio), jnp.nan)

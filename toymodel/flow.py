@@ -33,7 +33,7 @@ def gradient_flow(
         policy: a `Policy`, or the name of one; fitted to the scenario's table first, and then its
             own reference.
         loss: a `PreferenceLoss`, or the name of one.
-        times: increasing times from 0, [record]; one step of learning rate h spans time h.
+        times: increasing times >= 0, [record]; one step of learning rate h spans time h.
         key: for the fit; default ``jax.random.key(0)``.
         tolerance: relative and absolute tolerance of the integrator (use float64 below 1e-6).
 
@@ -41,7 +41,7 @@ def gradient_flow(
         Log-probabilities (nats), [record, prompt, response].
 
     Raises:
-        InputError: times not increasing from zero, or an integration that fails.
+        InputError: times not increasing, negative or not finite, or an integration that fails.
 
     Example:
         >>> import toymodel as tm
@@ -51,8 +51,9 @@ def gradient_flow(
         True
     """
     at = np.asarray(times, float)
-    if at.ndim != 1 or at.size == 0 or at[0] < 0 or np.any(np.diff(at) <= 0):
-        raise refuse("times", times, "increasing numbers >= 0")
+    is_list = at.ndim == 1 and at.size > 0 and bool(np.all(np.isfinite(at)))
+    if not is_list or at[0] < 0 or np.any(np.diff(at) <= 0):
+        raise refuse("times", times, "increasing finite numbers >= 0")
     world, policy, loss = scenarios.get(scenario), policies.get(policy), losses.get(loss)
     params, _ = policy.fit(world.log_table, key)
     reference = policy.log_probs(params)

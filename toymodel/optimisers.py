@@ -16,20 +16,13 @@ from toymodel._registry import plain
 from toymodel._struct import number, static, struct
 from toymodel._typing import Scalar
 
-
-def _by_name() -> dict[str, Any]:
-    """optax's optimisers that take a learning rate and need nothing but the gradient."""
-    special = {"lbfgs", "noisy_sgd", "scale_by_learning_rate"}
-    found = {}
-    for name, factory in vars(optax).items():
-        if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
-            parameters = list(inspect.signature(factory).parameters)
-            if parameters[:1] == ["learning_rate"] and name not in special:
-                found[name] = factory
-    return found
-
-
-_FACTORIES = _by_name()
+#: optax's optimisers that need nothing but the gradient and a learning rate.
+_NAMES = (
+    *("adabelief", "adadelta", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adan", "amsgrad"),
+    *("fromage", "lamb", "lars", "lion", "novograd", "optimistic_adam", "radam", "rmsprop"),
+    *("rprop", "sgd", "sign_sgd", "signum", "sm3", "yogi"),
+)
+_FACTORIES: dict[str, Any] = {name: getattr(optax, name) for name in _NAMES if hasattr(optax, name)}
 
 
 @struct

@@ -31,7 +31,7 @@ def bradley_terry(chosen: PairArray | Scalar, rejected: PairArray | Scalar) -> P
 def bradley_terry_slopes(chosen: PairArray, rejected: PairArray) -> tuple[PairArray, PairArray]:
     r"""dL/dr+ and dL/dr- in closed form: :math:`\mp\sigma(r_- - r_+)`, each [pair].
 
-    They always cancel: a reward model has no drop, degradation or dispersion.
+    They always cancel, and rewards are not normalised: what one response loses no other gains.
     """
     error = sigmoid(rejected - chosen)
     return -error, error

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 
 from toymodel.scenarios import Pairs
 
+_STREAM = 0x62617463
+
 
 def minibatch(pairs: Pairs, batch_size: int, key: jax.Array, step: jax.Array) -> Pairs:
     """The mini-batch of pairs that training step number `step` sees.
@@ -32,7 +34,8 @@ def minibatch(pairs: Pairs, batch_size: int, key: jax.Array, step: jax.Array) ->
     """
     batches_per_epoch = len(pairs) // batch_size
     epoch, batch = step // batches_per_epoch, step % batches_per_epoch
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), len(pairs))
+    own_key = jax.random.fold_in(key, _STREAM)  # apart from the draws of the fit
+    order = jax.random.permutation(jax.random.fold_in(own_key, epoch), len(pairs))
     chosen = jax.lax.dynamic_slice(order, (batch * batch_size,), (batch_size,))
     result: Pairs = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), pairs)
     return result

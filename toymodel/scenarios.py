@@ -282,6 +282,10 @@ def both_off_policy() -> Scenario:
     return _paper("both_off_policy", 0.02, 0.02, (0.80, 0.04))
 
 
+#: The paper's four, in the order of the figure here.
+PAPER = ("both_on_policy", "chosen_off_policy", "rejected_off_policy", "both_off_policy")
+
+
 def names() -> list[str]:
     """The names that `get` knows."""
     return list(REGISTRY)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from toymodel._typing import CurveArray, Params, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Pairs, Role, Scenario
+
+_POOR_FIT = 0.05  # in probability: beyond this a run does not start from the scenario's table
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -56,8 +58,17 @@ class Trajectory:
         optimiser = ", ".join(f"{key}={value}" for key, value in self.optimiser.items())
         return (
             f"Trajectory({self.scenario.name}, {self.policy}, {self.loss}, {optimiser}, {seeds}, "
-            f"{int(self.steps[-1])} steps of which {len(self.steps)} recorded)"
+            f"{int(self.steps[-1])} steps of which {len(self.steps)} recorded{self._troubles()})"
         )
+
+    def _troubles(self) -> str:
+        """What a reader of results must know: a fit that failed, numbers that are not finite."""
+        errors = np.atleast_1d(np.asarray(self.fit.error))
+        finite = np.isfinite(np.asarray(self.log_probs)).reshape(len(errors), -1).all(axis=1)
+        poor, lost = int((errors > _POOR_FIT).sum()), int((~finite).sum())
+        of = f"of {len(errors)} seeds"
+        told = f"; POOR FIT in {poor} {of} (error over {_POOR_FIT})" if poor else ""
+        return told + (f"; NOT FINITE in {lost} {of}" if lost else "")
 
     @property
     def has_seeds(self) -> bool:
@@ -68,16 +79,16 @@ class Trajectory:
         """Apply a function of one run's arrays to this run, or to each seed's."""
         return (jax.vmap(function) if self.has_seeds else function)(*arrays)
 
-    def _labelled(self, fields: Any, dims: tuple[str, ...]) -> xr.Dataset:
-        """A dataclass of arrays as a Dataset, with each field's documentation as its long name."""
+    def _dataset(self, columns: Mapping[str, tuple[tuple[str, ...], Any, str]]) -> xr.Dataset:
+        """Name -> (dims without seed, values, what it is), as a Dataset with coordinates."""
         lead = ("seed",) if self.has_seeds else ()
-        extra = {len(dims): dims, len(dims) + 1: (*dims, "role")}
-        data = {}
-        for field in dataclasses.fields(fields):
-            values = np.asarray(getattr(fields, field.name))
-            names = (*lead, *extra[values.ndim - len(lead)])
-            data[field.name] = (names, values, {"long_name": field.metadata["doc"]})
-        coordinates = {"seed": ("seed", list(self.seed))} if self.has_seeds else {}  # type: ignore[arg-type]
+        data = {
+            name: ((*lead, *dims), np.asarray(values), {"long_name": meaning})
+            for name, (dims, values, meaning) in columns.items()
+        }
+        coordinates: dict[str, Any] = {"seed": list(self.seed)} if self.has_seeds else {}  # type: ignore[arg-type]
+        if any("step" in dims for dims, *_ in columns.values()):
+            coordinates["step"] = self.steps
         return xr.Dataset(data, coordinates, {"scenario": self.scenario.name})
 
     def properties(self, thresholds: properties.Thresholds | None = None) -> xr.Dataset:
@@ -87,18 +98,25 @@ class Trajectory:
             thresholds: what counts as an onset; default `toymodel.properties.Thresholds`.
 
         Returns:
-            A Dataset with dims prompt (and role, seed); each variable says what it is.
+            A Dataset with dims prompt (and role, seed); each variable says what it is. A step or
+            response that does not exist (an onset that never came) is NaN. Write ``found["drop"]``:
+            ``found.drop`` is a method of xarray.
         """
         steps, roles = jnp.asarray(self.steps), self.scenario.roles
         measured = self.map_seeds(
             lambda curve: properties.measure(steps, curve, roles, thresholds), self.log_probs
         )
-        dataset = self._labelled(measured, ("prompt",))
         titles = np.array([role.title for role in Role] + ["none"])
-        dataset["receiving_role"] = dataset["receiving_role"].copy(
-            data=titles[dataset["receiving_role"].values]
-        )
-        return dataset.assign_coords(role=[role.title for role in Role])
+        columns: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+        for field in dataclasses.fields(measured):
+            values = np.asarray(getattr(measured, field.name))
+            if field.name == "receiving_role":
+                values = titles[values]
+            elif values.dtype.kind == "i":
+                values = np.where(values < 0, np.nan, values)
+            dims = ("prompt", "role") if field.name == "gain_by_role" else ("prompt",)
+            columns[field.name] = (dims, values, field.metadata["doc"])
+        return self._dataset(columns).assign_coords(role=titles[:-1])
 
     def likelihoods(self, *, drop_underflow: bool = False) -> xr.Dataset:
         """The paper's five curves over training, as probabilities; dims step (and seed).
@@ -114,16 +132,22 @@ class Trajectory:
             ),
             self.log_probs,
         )
-        return self._labelled(curves, ("step",)).assign_coords(step=self.steps)
+        return self._dataset(
+            {
+                field.name: (("step",), getattr(curves, field.name), field.metadata["doc"])
+                for field in dataclasses.fields(curves)
+            }
+        )
 
     def pair_log_probs(self) -> xr.Dataset:
         """log pi(y+) and log pi(y-) of each pair (nats); dims step, pair (and seed)."""
-        batch = self._pair_batches()
-        lead = ("seed",) if self.has_seeds else ()
-        dims = (*lead, "step", "pair")
-        return xr.Dataset(
-            {"chosen": (dims, batch.chosen), "rejected": (dims, batch.rejected)},
-            {"step": self.steps},
+        batch = self._at_records(lambda batch: batch)
+        dims = ("step", "pair")
+        return self._dataset(
+            {
+                "chosen": (dims, batch.chosen, "log pi(y+) (nats)"),
+                "rejected": (dims, batch.rejected, "log pi(y-) (nats)"),
+            }
         )
 
     def probability_gradients(self) -> xr.Dataset:
@@ -131,27 +155,45 @@ class Trajectory:
 
         Computed from logarithms, so values beyond any floating-point range are exact.
         """
-        chosen, rejected = gradients.probabilities(self.loss, self._pair_batches())
-        lead = ("seed",) if self.has_seeds else ()
-        dims = (*lead, "step", "pair")
-        to_log10 = 1 / np.log(10)
-        return xr.Dataset(
+        chosen, rejected = self._at_records(lambda batch: gradients.probabilities(self.loss, batch))
+        dims, to_log10 = ("step", "pair"), 1 / np.log(10)
+        return self._dataset(
             {
-                "chosen": (dims, np.asarray(chosen.log_abs) * to_log10),
-                "rejected": (dims, np.asarray(rejected.log_abs) * to_log10),
-            },
-            {"step": self.steps},
+                "chosen": (dims, np.asarray(chosen.log_abs) * to_log10, "log10 |dL/dpi(y+)|"),
+                "rejected": (dims, np.asarray(rejected.log_abs) * to_log10, "log10 |dL/dpi(y-)|"),
+            }
         )
 
-    def _pair_batches(self) -> losses.PairBatch:
-        """The loss's view at every record; arrays [(seed,) record, pair]."""
+    def training_curves(self) -> xr.Dataset:
+        """What a training log shows: the loss, the margin and the accuracy; dims step (and seed).
 
-        def one(log_probs: TableArray, reference: TableArray) -> losses.PairBatch:
-            return gradients.pair_batch(log_probs, reference, self.scenario.pairs)
+        The loss is the weighted mean over all pairs; the margin (nats) is its mean; the accuracy is
+        the share of pairs whose margin is positive. At the reference every margin is zero.
+        """
+        pairs = self.scenario.pairs
+
+        def curves(batch: losses.PairBatch) -> tuple[jax.Array, ...]:
+            margin = batch.margin
+            values = (self.loss.value(batch), margin, (margin > 0).astype(margin.dtype))
+            return tuple(jnp.asarray(pairs.mean(value)) for value in values)
+
+        loss, margin, accuracy = self._at_records(curves)
+        return self._dataset(
+            {
+                "loss": (("step",), loss, "mean loss"),
+                "margin": (("step",), margin, "mean margin (nats)"),
+                "accuracy": (("step",), accuracy, "share of pairs with a positive margin"),
+            }
+        )
+
+    def _at_records(self, function: Callable[[losses.PairBatch], Any]) -> Any:
+        """A function of the loss's view of all pairs, at every record; [(seed,) record, ...]."""
+
+        def one(log_probs: TableArray, reference: TableArray) -> Any:
+            return function(gradients.pair_batch(log_probs, reference, self.scenario.pairs))
 
         over_records = jax.vmap(one, in_axes=(0, None))
-        batch: losses.PairBatch = self.map_seeds(over_records, self.log_probs, self.reference)
-        return batch
+        return self.map_seeds(over_records, self.log_probs, self.reference)
 
     def to_xarray(self) -> xr.Dataset:
         """The run as a labelled Dataset: log-probabilities with roles, settings as attributes."""

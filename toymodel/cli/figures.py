@@ -24,14 +24,15 @@ def reproduce(
 
     Examples:
 
-    `toymodel reproduce` draws all of them, in about half a minute.
+    `toymodel reproduce` draws all but the race, in about half a minute.
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
     Parameters
     ----------
     names
-        Figures: fig1, fig2, fig3. All where none is named.
+        Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
+        since it takes minutes: race.
     out
         Folder for pictures and captions.
     seeds

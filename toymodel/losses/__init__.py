@@ -5,6 +5,7 @@ To find a loss's gradient, read its `slopes`: DPO's is ``toymodel/losses/dpo.py`
 
 from typing import Any
 
+from toymodel._errors import not_by_name
 from toymodel._struct import number, static, struct
 from toymodel.losses.base import (
     REGISTRY,
@@ -82,7 +83,7 @@ def names() -> list[str]:
     return list(REGISTRY)
 
 
-def get(loss: str | PreferenceLoss, **numbers: Any) -> PreferenceLoss:
+def get(loss: str | PreferenceLoss, /, **numbers: Any) -> PreferenceLoss:
     """A loss by name and hyper-parameters; a loss is handed through.
 
     Raises:
@@ -93,7 +94,9 @@ def get(loss: str | PreferenceLoss, **numbers: Any) -> PreferenceLoss:
         >>> get("flex_dpo", beta_rejected=0.05)
         FlexDPO(beta_chosen=0.1, beta_rejected=0.05)
     """
-    if isinstance(loss, PreferenceLoss):
+    if isinstance(loss, PreferenceLoss) and not numbers:
         return loss
+    if not isinstance(loss, str):
+        raise not_by_name("loss", loss, PreferenceLoss)
     result: PreferenceLoss = REGISTRY.get(loss, **numbers)
     return result

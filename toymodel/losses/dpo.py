@@ -1,6 +1,7 @@
 """DPO and the paper's two regularised relatives: one strength for each half, and an SFT term.
 
-All four are cases of -log sigmoid(u) - gamma log pi(y+), with u linear in the two log-ratios.
+All four are -log sigmoid(u) - gamma log pi(y+) with u = beta_chosen c - beta_rejected r, whose
+derivatives stand once, in the three functions at the end.
 """
 
 import jax.numpy as jnp
@@ -41,9 +42,7 @@ class DPO(PreferenceLoss):
         return -pull, pull
 
     def log_slopes(self, pairs: PairBatch) -> tuple[SignedLog, SignedLog]:
-        log_pull = jnp.log(self.beta) + log_sigmoid(-self.beta * pairs.margin)
-        one = jnp.ones_like(log_pull)
-        return SignedLog(-one, log_pull), SignedLog(one, log_pull)
+        return _log_slopes(pairs, self.beta, self.beta, 0.0)
 
 
 @register(
@@ -63,61 +62,14 @@ class FlexDPO(PreferenceLoss):
     beta_chosen: Scalar = number(default=0.1, above=0, doc="strength on the chosen log-ratio")
     beta_rejected: Scalar = number(default=0.08, above=0, doc="strength on the rejected log-ratio")
 
-    def _score(self, pairs: PairBatch) -> PairArray:
-        chosen, rejected = pairs.chosen_log_ratio, pairs.rejected_log_ratio
-        return self.beta_chosen * chosen - self.beta_rejected * rejected
-
     def value(self, pairs: PairBatch) -> PairArray:
-        return -log_sigmoid(self._score(pairs))
+        return _value(pairs, self.beta_chosen, self.beta_rejected, 0.0)
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
-        error = sigmoid(-self._score(pairs))
-        return -self.beta_chosen * error, self.beta_rejected * error
+        return _slopes(pairs, self.beta_chosen, self.beta_rejected, 0.0)
 
     def log_slopes(self, pairs: PairBatch) -> tuple[SignedLog, SignedLog]:
-        log_error = log_sigmoid(-self._score(pairs))
-        one = jnp.ones_like(log_error)
-        return (
-            SignedLog(-one, jnp.log(self.beta_chosen) + log_error),
-            SignedLog(one, jnp.log(self.beta_rejected) + log_error),
-        )
-
-
-@register(
-    "flex_sft_dpo",
-    formula="-log sg(beta_chosen c - beta_rejected r) - gamma lc",
-    paper="Yan et al., 3D-Properties (2025), arXiv:2406.07327",
-)
-@struct
-class FlexSFTDPO(PreferenceLoss):
-    r"""Flex-DPO and the SFT term together.
-
-    .. math::
-        L = -\log\sigma(u) - \gamma\log\pi_+, \quad
-        a_+ = -\beta_+\sigma(-u) - \gamma, \quad a_- = \beta_-\sigma(-u)
-
-    with :math:`u = \beta_+ c - \beta_- r`. The SFT term is per response, not per token.
-    """
-
-    beta_chosen: Scalar = number(default=0.1, above=0, doc="strength on the chosen log-ratio")
-    beta_rejected: Scalar = number(default=0.08, above=0, doc="strength on the rejected log-ratio")
-    gamma: Scalar = number(default=0.1, at_least=0, doc="weight of -log pi(y+), the SFT term")
-
-    @property
-    def _preference(self) -> FlexDPO:
-        return FlexDPO(self.beta_chosen, self.beta_rejected)
-
-    def value(self, pairs: PairBatch) -> PairArray:
-        return self._preference.value(pairs) - self.gamma * pairs.chosen
-
-    def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
-        chosen, rejected = self._preference.slopes(pairs)
-        return chosen - self.gamma, rejected
-
-    def log_slopes(self, pairs: PairBatch) -> tuple[SignedLog, SignedLog]:
-        chosen, rejected = self._preference.log_slopes(pairs)
-        log_abs = jnp.logaddexp(chosen.log_abs, jnp.log(self.gamma))
-        return SignedLog(chosen.sign, log_abs), rejected
+        return _log_slopes(pairs, self.beta_chosen, self.beta_rejected, 0.0)
 
 
 @register(
@@ -141,15 +93,68 @@ class SFTDPO(PreferenceLoss):
     )
     gamma: Scalar = number(default=0.1, at_least=0, doc="weight of -log pi(y+), the SFT term")
 
-    @property
-    def _both(self) -> FlexSFTDPO:
-        return FlexSFTDPO(self.beta, self.beta, self.gamma)
-
     def value(self, pairs: PairBatch) -> PairArray:
-        return self._both.value(pairs)
+        return _value(pairs, self.beta, self.beta, self.gamma)
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
-        return self._both.slopes(pairs)
+        return _slopes(pairs, self.beta, self.beta, self.gamma)
 
     def log_slopes(self, pairs: PairBatch) -> tuple[SignedLog, SignedLog]:
-        return self._both.log_slopes(pairs)
+        return _log_slopes(pairs, self.beta, self.beta, self.gamma)
+
+
+@register(
+    "flex_sft_dpo",
+    formula="-log sg(beta_chosen c - beta_rejected r) - gamma lc",
+    paper="Yan et al., 3D-Properties (2025), arXiv:2406.07327",
+)
+@struct
+class FlexSFTDPO(PreferenceLoss):
+    r"""Flex-DPO and the SFT term together.
+
+    .. math::
+        L = -\log\sigma(u) - \gamma\log\pi_+, \quad
+        a_+ = -\beta_+\sigma(-u) - \gamma, \quad a_- = \beta_-\sigma(-u)
+
+    with :math:`u = \beta_+ c - \beta_- r`. The SFT term is per response, not per token.
+    """
+
+    beta_chosen: Scalar = number(default=0.1, above=0, doc="strength on the chosen log-ratio")
+    beta_rejected: Scalar = number(default=0.08, above=0, doc="strength on the rejected log-ratio")
+    gamma: Scalar = number(default=0.1, at_least=0, doc="weight of -log pi(y+), the SFT term")
+
+    def value(self, pairs: PairBatch) -> PairArray:
+        return _value(pairs, self.beta_chosen, self.beta_rejected, self.gamma)
+
+    def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
+        return _slopes(pairs, self.beta_chosen, self.beta_rejected, self.gamma)
+
+    def log_slopes(self, pairs: PairBatch) -> tuple[SignedLog, SignedLog]:
+        return _log_slopes(pairs, self.beta_chosen, self.beta_rejected, self.gamma)
+
+
+def _score(pairs: PairBatch, beta_chosen: Scalar, beta_rejected: Scalar) -> PairArray:
+    return beta_chosen * pairs.chosen_log_ratio - beta_rejected * pairs.rejected_log_ratio
+
+
+def _value(
+    pairs: PairBatch, beta_chosen: Scalar, beta_rejected: Scalar, gamma: Scalar
+) -> PairArray:
+    return -log_sigmoid(_score(pairs, beta_chosen, beta_rejected)) - gamma * pairs.chosen
+
+
+def _slopes(
+    pairs: PairBatch, beta_chosen: Scalar, beta_rejected: Scalar, gamma: Scalar
+) -> tuple[PairArray, PairArray]:
+    error = sigmoid(-_score(pairs, beta_chosen, beta_rejected))
+    return -beta_chosen * error - gamma, beta_rejected * error
+
+
+def _log_slopes(
+    pairs: PairBatch, beta_chosen: Scalar, beta_rejected: Scalar, gamma: Scalar
+) -> tuple[SignedLog, SignedLog]:
+    """The same as logarithms: finite however small sigmoid(-u) is."""
+    log_error = log_sigmoid(-_score(pairs, beta_chosen, beta_rejected))
+    chosen = jnp.logaddexp(jnp.log(beta_chosen) + log_error, jnp.log(gamma))
+    one = jnp.ones_like(log_error)
+    return SignedLog(-one, chosen), SignedLog(one, jnp.log(beta_rejected) + log_error)

@@ -47,7 +47,7 @@ class Space:
     initialisation: Sequence[str] = ("pytorch",)
     fit_learning_rate: Sequence[float] = (1e-3, 1e-2, 3e-2)
     learning_rate: Sequence[float] = (2e-4, 3e-4, 4e-4)
-    beta: Sequence[float] = (0.02, 0.05, 0.1)
+    beta: Sequence[float] = (0.01, 0.02, 0.05, 0.1)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         names = [field.name for field in dataclasses.fields(self)]
@@ -58,14 +58,14 @@ class Space:
         return int(np.prod([len(getattr(self, f.name)) for f in dataclasses.fields(self)]))
 
 
-#: The structural alternatives, each at several learning rates; the rest as in the best setting.
+#: The structural alternatives, each at several learning rates; the rest as in `CALIBRATED`.
 STRUCTURE = Space(
     hidden=((100,), (64, 64)),
     activation=("relu", "tanh", "gelu"),
     initialisation=("pytorch", "lecun_normal"),
     fit_learning_rate=(1e-2,),
     learning_rate=(1e-4, 2e-4, 3e-4, 6e-4),
-    beta=(0.05,),
+    beta=(0.02,),
 )
 #: A search of a few candidates, to see it work.
 QUICK = Space(hidden=((64,), (100,)), fit_learning_rate=(1e-2,), beta=(0.05,))

@@ -42,6 +42,8 @@ class PaperFigure:
         compute: number of seeds -> the data, as arrays.
         draw: the data -> the picture.
         compare: the data -> our numbers beside the paper's.
+        table: the data -> more to go under the caption, as Markdown; optional.
+        on_request: made only when named, since it takes minutes.
     """
 
     name: str
@@ -50,6 +52,8 @@ class PaperFigure:
     compute: Callable[[int], xr.Dataset]
     draw: Callable[[xr.Dataset], Figure]
     compare: Callable[[xr.Dataset], list[Claim]]
+    table: Callable[[xr.Dataset], str] | None = None
+    on_request: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

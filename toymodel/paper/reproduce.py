@@ -23,7 +23,7 @@ def reproduce(
     """Compute, compare and draw figures of the paper.
 
     Args:
-        names: figures, such as ``["fig3"]``; all where empty.
+        names: figures, such as ``["fig3"]``; where empty, all but those made only on request.
         out: folder for pictures (PNG) and their captions with numbers (Markdown).
         seeds: seeds a curve.
         progress: show a progress bar.
@@ -31,7 +31,8 @@ def reproduce(
     Raises:
         InputError: an unknown figure, fewer than one seed, or a folder that cannot be written.
     """
-    figures = [get(name) for name in names] or list(FIGURES.values())
+    named = [get(name) for name in names]
+    figures = named or [figure for figure in FIGURES.values() if not figure.on_request]
     if not isinstance(seeds, int) or seeds < 1:
         raise refuse("seeds", seeds, "a whole number >= 1")
     folder = writable_folder(out)
@@ -44,7 +45,8 @@ def reproduce(
             claims = figure.compare(data)
             picture = folder / f"{figure.name}.png"
             figure.draw(data).savefig(picture)
-            (folder / f"{figure.name}.md").write_text(_caption(figure, claims, seeds))
+            more = f"\n{figure.table(data)}" if figure.table else ""
+            (folder / f"{figure.name}.md").write_text(_caption(figure, claims, seeds) + more)
             done.append(Reproduced(figure.name, claims, picture, time.perf_counter() - start))
     return done
 

@@ -1,5 +1,6 @@
 """Policies: how parameters become probabilities, each with its derivative written by hand."""
 
+from toymodel._errors import not_by_name
 from toymodel.policies.base import REGISTRY, Fit, Policy
 from toymodel.policies.loglinear import LogLinear
 from toymodel.policies.mlp import MLP
@@ -13,14 +14,16 @@ def names() -> list[str]:
     return list(REGISTRY)
 
 
-def get(policy: str | Policy, **settings: object) -> Policy:
+def get(policy: str | Policy, /, **settings: object) -> Policy:
     """A policy by name and settings; a policy is handed through.
 
     Example:
         >>> get("mlp", hidden=(32, 32), activation="tanh").hidden
         (32, 32)
     """
-    if isinstance(policy, Policy):
+    if isinstance(policy, Policy) and not settings:
         return policy
+    if not isinstance(policy, str):
+        raise not_by_name("policy", policy, Policy)
     result: Policy = REGISTRY.get(policy, **settings)
     return result
