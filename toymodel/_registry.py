@@ -41,11 +41,15 @@ class Registry(Generic[Factory]):
 
         return add
 
-    def __getitem__(self, name: str) -> Factory:
+    def key(self, name: str) -> str:
+        """The name as registered; an unknown one is refused with the nearest."""
         key = str(name).replace("-", "_")
         if key not in self._entries:
             raise unknown(self.kind, name, self._entries)
-        return self._entries[key]
+        return key
+
+    def __getitem__(self, name: str) -> Factory:
+        return self._entries[self.key(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -83,15 +87,15 @@ class Registry(Generic[Factory]):
     def describe(self, instance: Any) -> dict[str, Any]:
         """An instance as plain data: its registered name and its fields (JSON can hold it)."""
         fields = {
-            f.name: self._plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)
+            f.name: self.plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)
         }
         return {"name": self.name_of(instance), **fields}
 
-    def _plain(self, value: Any) -> Any:
+    def plain(self, value: Any) -> Any:
         """`plain`, with instances of registered classes described in turn."""
         if type(value) in self._entries.values():
             return self.describe(value)
-        return [self._plain(item) for item in value] if isinstance(value, tuple) else plain(value)
+        return [self.plain(item) for item in value] if isinstance(value, tuple) else plain(value)
 
     def rebuild(self, description: Mapping[str, Any]) -> Any:
         """The instance that `describe` described."""

@@ -17,6 +17,7 @@ from toymodel.losses.base import (
 )
 from toymodel.losses.batch import AOT, AOTUnpaired, BetaDPO
 from toymodel.losses.bounded import BDPO, DPOP, RDPO, ChiPO
+from toymodel.losses.checking import CheckReport, check
 from toymodel.losses.compose import WPO, FDivergence, LengthDesensitised, WeightedSum
 from toymodel.losses.dpo import DPO, SFTDPO, FlexDPO, FlexSFTDPO
 from toymodel.losses.ipo import IPO
@@ -24,6 +25,7 @@ from toymodel.losses.margin import CDPO, EXO, ODPO, DiscoPOP, Hinge, MarginLoss,
 from toymodel.losses.normalised import AlphaPO, RainbowPO, SigmoidNorm, SimPO
 from toymodel.losses.pointwise import BCO, KTO, NCA, SPPO, APODown, APOZero, CalDPO
 from toymodel.losses.reference_free import CPO, ORPO, SFT, SLiC
+from toymodel.losses.taxonomy import Traits, traits
 
 __all__ = [
     "AOT",
@@ -51,6 +53,7 @@ __all__ = [
     "AlphaPO",
     "BetaDPO",
     "CalDPO",
+    "CheckReport",
     "ChiPO",
     "DetachedLoss",
     "DiscoPOP",
@@ -68,13 +71,16 @@ __all__ = [
     "SigmoidNorm",
     "SignedLog",
     "SimPO",
+    "Traits",
     "WeightedSum",
+    "check",
     "get",
     "names",
     "number",
     "register",
     "static",
     "struct",
+    "traits",
 ]
 
 

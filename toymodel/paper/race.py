@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -135,6 +136,13 @@ def at_strength(loss: PreferenceLoss, factor: float) -> PreferenceLoss:
     return dataclasses.replace(loss, **numbers)  # type: ignore[type-var]
 
 
+def balanced(loss: PreferenceLoss) -> bool:
+    """Whether a+ = -a-: the loss pulls the chosen up exactly as it pushes the rejected down."""
+    some = ([-1.0, -2.0, -3.0], [-2.0, -2.5, -5.0], [-1.5, -2.2, -2.0], [-1.7, -2.6, -2.0])
+    chosen, rejected = loss.slopes(PairBatch(*map(jnp.asarray, some)))
+    return bool(jnp.allclose(chosen, -rejected))
+
+
 def race(
     running: Mapping[str, PreferenceLoss],
     seeds: int,
@@ -151,8 +159,8 @@ def race(
         progress: show a progress bar; by default on a terminal.
 
     Returns:
-        The `MEASURES`, each [loss, scenario, seed]; the chosen learning_rate, factor and setting,
-        [loss]; and what they were chosen by, score [loss, rate, factor_tried] (NaN: not tried).
+        The `MEASURES`, each [loss, scenario, seed]; the picked learning_rate, factor and setting,
+        [loss]; what picked them, score [loss, rate, factor_tried] (NaN: not tried); `balanced`.
     """
     field, worlds = tuple(running.values()), scenarios.names()
 
@@ -175,7 +183,9 @@ def race(
     score = np.full((len(field), len(plan.rates), len(plan.factors)), np.nan)
     picked, measured = [], np.empty((len(MEASURES), len(field), len(worlds), seeds))
     total = len(worlds) * (sum(map(len, grids)) + len(field) * len(blocks))
-    with tqdm(total=total, desc="race", unit="run", disable=_hidden(progress)) as bar:
+    with tqdm(
+        total=total, desc="race", unit="run", disable=None if progress is None else not progress
+    ) as bar:
         for number, grid in enumerate(grids):
             bar.set_postfix_str(list(running)[number])
             for rate, factor in grid:
@@ -215,13 +225,10 @@ def race(
             "learning_rate": ("loss", [p[0] for p in picked]),
             "factor": ("loss", [p[1] for p in picked]),
             "setting": ("loss", list(labels)),
+            "balanced": ("loss", [balanced(loss) for loss in field]),
         },
         {"steps": plan.steps},
     )
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress
 
 
 def final_chosen(run: Trajectory) -> np.ndarray:
@@ -286,11 +293,11 @@ TABLE_9 = {
 
 
 def compare(data: xr.Dataset) -> list[Claim]:
-    """Table 9's differences from DPO, where the paper ran it, and whether DPO is as good as any.
+    """Table 9's differences from DPO in the scenario it was run in; and DPO against the best.
 
-    Its accuracies and our probabilities are different things: only the differences' signs and
-    rough sizes can be set side by side. A difference is reached where our interval meets the range
-    of the paper's over its four columns.
+    Its accuracies and our probabilities are different things, of which only signs and rough sizes
+    can be set side by side. A difference is reached where our interval meets the range of the
+    paper's over its four columns.
     """
     claims = []
     paper = {name: np.asarray(tables()["table_9"][row]) for name, row in TABLE_9.items()}
@@ -302,19 +309,9 @@ def compare(data: xr.Dataset) -> list[Claim]:
             outside = mean + half < theirs.min() or mean - half > theirs.max()
             text = f"{theirs.min():+.3f} to {theirs.max():+.3f}"
             claims.append(Claim("both_on_policy", f"{name} - dpo", mean, text, not outside))
-    spread = max(np.ptp(np.stack(list(paper.values())), axis=0))
-    means = here.sel(loss=list(TABLE_9)).mean("seed")
-    ours = float(means.max() - means.min())
-    claims.append(
-        Claim(
-            "both_on_policy", "spread of Table 9's four", ours, f"<= {spread:.3f}", ours <= spread
-        )
-    )
-    found = standings(data).sel(loss="dpo")
-    for scenario in found["scenario"].values:
-        row = found.sel(scenario=scenario)
-        what = f"dpo behind {row.best.item()}"
-        claims.append(Claim(scenario, what, float(row.behind), "a tie", bool(row.tied)))
+    row = standings(data).sel(loss="dpo", scenario="both_on_policy")
+    what = f"best ({row.best.item()}) - dpo"
+    claims.append(Claim("both_on_policy", what, float(row.behind), "0 in interval", bool(row.tied)))
     return claims
 
 
@@ -323,7 +320,7 @@ def summary(data: xr.Dataset) -> xr.Dataset:
     measures = with_mean(data)
     parts = xr.DataArray(["mean", "half"], dims="part", name="part")
     intervals = {name: xr.concat(interval(measures[name]), parts) for name in MEASURES}
-    return xr.Dataset(intervals).merge(standings(data))
+    return standings(data).assign(intervals).assign_coords(balanced=data["balanced"])
 
 
 def _rows(data: xr.Dataset) -> Iterator[str]:
@@ -394,7 +391,15 @@ register(
     PaperFigure(
         name="race",
         title="The race of the losses",
-        caption="",
+        caption=(
+            "Every loss after 2,000 full-batch epochs, at its own best learning rate and strength. "
+            "Coloured: mean of the four scenarios with its 95 % t interval over seeds, hollow where "
+            "the loss is behind the best beyond chance (paired over seeds, Bonferroni); grey: each "
+            "scenario. Losses in italics are balanced (a+ = -a-). Five learning rates times five "
+            "strengths (0.1 to 10 times the default) were tried for each, on eight other seeds; "
+            "the highest final chosen probability, mean of the scenarios, picked. Fewer than eight "
+            "seeds make a rehearsal of 100 epochs at one setting, which shows nothing about losses."
+        ),
         compute=compute,
         draw=draw,
         compare=compare,

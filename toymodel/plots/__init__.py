@@ -1,6 +1,14 @@
 """Pictures from labelled results. No mathematics here: what is drawn was computed elsewhere."""
 
 from toymodel.plots.curves import likelihoods, log_gradients, log_likelihoods
+from toymodel.plots.losses import gallery, portrait
 from toymodel.plots.tables import heat_map
 
-__all__ = ["heat_map", "likelihoods", "log_gradients", "log_likelihoods"]
+__all__ = [
+    "gallery",
+    "heat_map",
+    "likelihoods",
+    "log_gradients",
+    "log_likelihoods",
+    "portrait",
+]

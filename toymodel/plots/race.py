@@ -25,8 +25,9 @@ def dots(summary: xr.Dataset, titles: Mapping[str, str]) -> Figure:
 
     Args:
         summary: for each measure [loss, scenario, part], with parts mean and half (of the
-            interval) and a scenario ``mean``; and tied [loss, scenario], whether a loss is
-            indistinguishable from the best, which fills its dot in the first panel.
+            interval) and a scenario ``mean``; tied [loss, scenario], whether a loss is
+            indistinguishable from the best, which fills its dot in the first panel; and balanced
+            [loss], which sets its name in italics.
         titles: the title of each measure, the one that sorts the losses first.
 
     Returns:
@@ -48,6 +49,9 @@ def dots(summary: xr.Dataset, titles: Mapping[str, str]) -> Figure:
                 ax.set_xlim(0, 1)
             ax.set_title(title)
             ax.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+            if column == 0:
+                for text, italic in zip(ax.get_yticklabels(), ordered.balanced.values, strict=True):
+                    text.set_style("italic" if italic else "normal")
             ax.set_ylim(-0.7, len(names) - 0.3)
         legend_below(figure, axes[0, 0], columns=3)
     return figure
