@@ -47,7 +47,7 @@ BAD_INPUT = {
     "no seeds to reproduce": ("reproduce --seeds 0", "seeds: got 0"),
     "one seed to calibrate": ("calibrate --seeds 1", "seeds: got 1"),
     "unwritable folder": ("reproduce --out /dev/null/figures", "out: cannot write"),
-    "unknown loss to show": ("losses dop", "did you mean 'dpo'"),
+    "unknown loss to show": ("losses sipmo", "did you mean 'simpo'"),
 }
 
 
@@ -85,7 +85,7 @@ def test_simulate_prints_saves_and_draws(run, tmp_path):
     assert "FlexDPO(beta_chosen=0.1, beta_rejected=0.05)" in out
     assert "hidden=(8, 8)" in out
     assert "b2=0.9" in out
-    assert "Medians over seeds." in out
+    assert "Medians over seeds;" in out
     assert (tmp_path / "here/likelihoods.png").exists()
     assert (tmp_path / "here/run.zarr").exists()
 
@@ -127,6 +127,7 @@ def test_lists(run):
     assert json.loads(run("scenarios --json")[1]).keys() == set(scenarios.names())
     listed = json.loads(run("losses --json")[1])
     assert listed.keys() == set(losses.names())
-    assert listed["dpo"]["beta"]["default"] == 0.1
+    assert listed["dpo"]["numbers"]["beta"]["default"] == 0.1
+    assert listed["dpo"]["traits"]["force"] == "none"
     assert "beta_rejected" in run("losses flex_dpo")[1]
     assert all(name in run("losses")[1] for name in losses.names())

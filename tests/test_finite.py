@@ -8,7 +8,7 @@ import pytest
 
 from tests import strategies as draws
 from tests.strategies import LOSSES, PAIRS, SHAPE, World
-from toymodel import gradients, losses
+from toymodel import gradients
 from toymodel.policies import MLP, LogLinear
 from toymodel.scenarios import Pairs
 
@@ -24,17 +24,6 @@ def extremes(generator, *shape):
     sizes = 10.0 ** generator.uniform(-3, 4, (CASES, *shape))
     sizes[generator.random(sizes.shape) < 0.1] = 1e4
     return sizes * generator.choice([-1.0, 1.0], sizes.shape)
-
-
-def random_loss(name, generator):
-    """CASES instances in one: the two ends and everything between; zero where it is allowed."""
-    numbers = {}
-    for key, draw in LOSSES[name].numbers.items():
-        values = np.concatenate([[1e-6, 1e3], 10.0 ** generator.uniform(-6, 3, CASES - 2)])
-        if draw is draws.nonnegative:
-            values[generator.random(CASES) < 0.1] = 0.0
-        numbers[key] = generator.permutation(values)
-    return losses.REGISTRY[name](**numbers)
 
 
 def random_worlds(generator):
@@ -74,12 +63,13 @@ def test_everything_is_finite(name, bits):
         for key, shapes in ((key, draws.shapes(policy)) for key, policy in POLICIES.items())
     }
     with draws.precision(bits):
-        case = POLICIES, params, random_loss(name, generator), random_worlds(generator)
+        case = POLICIES, params, draws.many_losses(name, generator, CASES), random_worlds(generator)
         plain, logs = everything(*draws.here(case))
     for key, values in plain.items():
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(values)), key
         assert all(leaf.dtype == f"float{bits}" for leaf in jax.tree.leaves(values)), key
-    for sign, log_abs in logs:
+    slopes = [*plain["slopes"]] * 2
+    for slope, (sign, log_abs) in zip(slopes, logs, strict=True):
         assert np.all(np.isin(sign, [-1.0, 0.0, 1.0]))
         assert np.all(np.isfinite(log_abs) | ((log_abs == -np.inf) & (sign == 0)))
-        assert np.any(np.isfinite(log_abs))
+        assert np.any(np.isfinite(log_abs)) or not np.any(slope)

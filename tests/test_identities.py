@@ -12,7 +12,7 @@ from scipy.special import expit
 import toymodel as tm
 from tests import strategies as draws
 from tests.strategies import LOSSES, PAIRS, POLICY_CASES
-from toymodel import exact, gradients, identities, losses, rewards
+from toymodel import exact, gradients, identities, rewards
 from toymodel.flow import gradient_flow
 from toymodel.losses import DPO, IPO, FlexDPO, FlexSFTDPO, PairBatch
 from toymodel.policies import Tabular
@@ -24,21 +24,19 @@ strengths = draws.positive(1e-3, 1.0)
 # 1. Corollary 1 ---------------------------------------------------------------------------------
 
 
-@every_loss
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].balanced])
 @given(data=st.data())
-def test_corollary_1_holds_for_margin_losses_alone(name, data):
-    pairs = data.draw(draws.pair_batches(-20.0))
-    loss = data.draw(draws.losses(name)) if LOSSES[name].is_margin_loss else losses.get(name)
-    residual = np.abs(identities.corollary_1(loss, pairs))
-    assert np.all(residual == 0) if LOSSES[name].is_margin_loss else np.all(residual > 0.01)
+def test_corollary_1_holds_for_balanced_losses(name, data):
+    loss, pairs = data.draw(draws.losses(name)), data.draw(draws.pair_batches(-20.0))
+    assert np.all(identities.corollary_1(loss, pairs) == 0)
 
 
 @every_loss
 def test_corollary_1_in_probabilities(name):
-    """(dL/dpi-) / (dL/dpi+) = -pi+/pi-, as the paper states it."""
-    pairs = PairBatch(*(jnp.asarray([p]) for p in (-1.0, -3.0, -2.0, -2.0)))
-    chosen, rejected = (log.value for log in gradients.probabilities(losses.get(name), pairs))
-    assert np.allclose(rejected / chosen, -np.exp(2.0)) == LOSSES[name].is_margin_loss
+    """(dL/dpi-) / (dL/dpi+) = -pi+/pi-, as the paper states it, for balanced losses alone."""
+    pairs = PairBatch(*(jnp.asarray([p]) for p in (-1.0, -3.5, -2.0, -2.0, 2.0, 3.0)))
+    chosen, rejected = (log.value for log in gradients.probabilities(draws.usual(name), pairs))
+    assert np.allclose(rejected / chosen, -np.exp(2.5)) == LOSSES[name].balanced
 
 
 # 2. Tabular softmax, one pair a prompt ----------------------------------------------------------

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from scipy import stats
 
 from toymodel import losses, optimisers, paper, scenarios, simulation
@@ -54,16 +55,17 @@ def test_what_does_not_run_is_dpo(name):
 
 def test_one_of_several_is_that_one():
     field, pairs = tuple(race.entrants().values()), one_token_pairs()
+    compiled = jax.jit(lambda loss: (loss.value(pairs), *loss.slopes(pairs)))
     for number, loss in enumerate(field):
-        chosen = race.OneOf(number, field)
-        np.testing.assert_allclose(chosen.value(pairs), loss.value(pairs), rtol=1e-5)
-        for ours, theirs in zip(chosen.slopes(pairs), loss.slopes(pairs), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+        ours = compiled(race.OneOf(number, field))
+        for one, other in zip(ours, (loss.value(pairs), *loss.slopes(pairs)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert compiled._cache_size() == 1
     assert not race.OneOf(0, field).takes_weights, "one of them joins different pairs"
 
 
 def test_strengths():
-    assert race.at_strength(losses.IPO(), 0.1) == losses.IPO(eta=0.1 * 0.1)
+    assert race.at_strength(losses.IPO(), 0.1) == losses.IPO(eta=0.01)
     assert race.at_strength(losses.SLiC(), 3) == losses.SLiC(delta=15.0)
     assert race.at_strength(losses.WPO(), 10) == losses.WPO(losses.DPO(beta=1.0))
     assert race.at_strength(losses.SFT(), 10) == losses.SFT()
@@ -71,10 +73,14 @@ def test_strengths():
     assert len(PLAN.grid(losses.DPO())) == 4
 
 
-def test_balanced():
-    found = {name for name, loss in race.entrants().items() if race.balanced(loss)}
-    assert {"dpo", "ipo", "hinge", "simpo", "wpo", "discopop"} <= found
-    assert not found & {"flex_dpo", "sft", "slic", "kto", "f_dpo_js"}
+@pytest.mark.parametrize("name", ["dpo", "ipo", "hinge", "simpo", "wpo"])
+def test_balanced(name):
+    assert race.balanced(losses.get(name))
+
+
+@pytest.mark.parametrize("name", ["flex_dpo", "sft", "slic", "kto"])
+def test_not_balanced(name):
+    assert not race.balanced(losses.get(name))
 
 
 def test_the_best_score_is_picked(small):
@@ -156,8 +162,7 @@ def test_made_only_on_request(monkeypatch, tmp_path):
             return xr.Dataset()
 
         claims = [Claim("here", "something", 1.0, "1", True)]
-        picture = race.draw.__globals__["Figure"]
-        return PaperFigure(name, "", "", compute, lambda _: picture(), lambda _: claims, **more)
+        return PaperFigure(name, "", "", compute, lambda _: Figure(), lambda _: claims, **more)
 
     known = {
         "usual": fake("usual"),

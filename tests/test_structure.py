@@ -17,7 +17,7 @@ MOST_LINES = 400
 LAYERS = [
     *("_typing", "_errors", "_version", "_struct", "_registry"),
     *("scenarios", "sampling", "policies"),
-    *("losses", "optimisers", "gradients", "rewards", "exact", "identities"),
+    *("losses", "optimisers", "gradients", "rewards", "exact", "identities", "portraits"),
     *("properties", "storage", "trajectory", "flow", "simulation"),
     *("plots", "paper", "cli"),
 ]

@@ -16,8 +16,8 @@ from toymodel.cli.options import BAD_INPUT, INTERRUPTED, OK
 app = App(
     name="toymodel",
     version=__version__,
-    help="A laboratory for preference optimisation, small enough to be exact.",
-    help_epilogue="Start with: toymodel reproduce",
+    help="A laboratory for preference optimisation, small enough to be exact.\n\n"
+    "Start with `toymodel reproduce`.",
     suppress_keyboard_interrupt=False,
 )
 app.command(figures.reproduce)

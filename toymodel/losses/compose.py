@@ -9,6 +9,7 @@ from jax.nn import log_sigmoid, sigmoid
 from toymodel._errors import refuse, unknown
 from toymodel._struct import number, static, struct
 from toymodel._typing import PairArray, Scalar
+from toymodel.losses import links
 from toymodel.losses.base import DetachedLoss, PairBatch, PreferenceLoss, register
 from toymodel.losses.dpo import DPO
 
@@ -85,7 +86,7 @@ def _alpha(c: PairArray, alpha: Scalar) -> tuple[PairArray, PairArray]:
     safe = jnp.where(power == 0, 1.0, power)
     exponent = power * c
     slope = jnp.where(exponent < _LARGEST_EXPONENT, jnp.exp(jnp.minimum(exponent, 40.0)), 0.0)
-    value = jnp.expm1(jnp.minimum(exponent, _LARGEST_EXPONENT)) / safe
+    value = links.expm1(jnp.minimum(exponent, _LARGEST_EXPONENT)) / safe
     return jnp.where(power == 0, c, value), slope
 
 

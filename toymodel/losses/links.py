@@ -48,7 +48,7 @@ def reverse_kl_to_label(x: PairArray, noise: Scalar) -> Link:
     r"""KL from (:math:`\sigma(x), \sigma(-x)`) to (:math:`1-\epsilon, \epsilon`)."""
     agree, differ = log_sigmoid(x), log_sigmoid(-x)
     log_agree, log_differ = jnp.log1p(-noise), jnp.log(noise)
-    value = sigmoid(x) * (agree - log_agree) + sigmoid(-x) * (differ - log_differ)
+    value = jnp.exp(agree) * (agree - log_agree) + jnp.exp(differ) * (differ - log_differ)
     return Link(value, sigmoid(x) * sigmoid(-x) * (x - log_agree + log_differ))
 
 
@@ -63,6 +63,20 @@ def log_ratio_modulated(x: PairArray, temperature: Scalar) -> Link:
     value = -log_sigmoid(x) * sigmoid(-z) + exponential
     turning = sigmoid(-z) / temperature * (exponential + sigmoid(z) * log_sigmoid(x))
     return Link(value, turning - exponential - sigmoid(-z) * sigmoid(-x))
+
+
+def probability(x: jax.Array) -> jax.Array:
+    r""":math:`\sigma(x)` whose derivative by AD is precise far from zero as well.
+
+    AD of JAX's own subtracts from one: it loses small derivatives to rounding.
+    """
+    return jnp.exp(log_sigmoid(x))
+
+
+def expm1(x: jax.Array) -> jax.Array:
+    r""":math:`e^x - 1` whose derivative by AD is precise for very negative x (as above)."""
+    near = jnp.abs(x) < 1
+    return jnp.where(near, jnp.expm1(jnp.where(near, x, 0.0)), jnp.exp(x) - 1)
 
 
 def log1mexp(x: jax.Array) -> jax.Array:

@@ -55,7 +55,7 @@ class AlphaPO(PreferenceLoss):
         exponent = -self.alpha * per_token
         held = jnp.minimum(exponent, _LARGEST_EXPONENT)
         safe = jnp.where(self.alpha == 0, 1.0, self.alpha)
-        bent = -jnp.expm1(held) / safe
+        bent = -links.expm1(held) / safe
         log_slope = jnp.where(exponent > _LARGEST_EXPONENT, -jnp.inf, exponent)
         return jnp.where(self.alpha == 0, per_token, bent), log_slope
 

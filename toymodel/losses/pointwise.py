@@ -6,6 +6,7 @@ from jax.nn import log_sigmoid, sigmoid
 
 from toymodel._struct import number, static, struct
 from toymodel._typing import PairArray, Scalar
+from toymodel.losses import links
 from toymodel.losses.base import DetachedLoss, PairBatch, PreferenceLoss, register
 
 
@@ -141,7 +142,7 @@ class APOZero(PreferenceLoss):
 
     def value(self, pairs: PairBatch) -> PairArray:
         chosen, rejected = self.beta * pairs.chosen_log_ratio, self.beta * pairs.rejected_log_ratio
-        return sigmoid(-chosen) + sigmoid(rejected)
+        return links.probability(-chosen) + links.probability(rejected)
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
         chosen, rejected = self.beta * pairs.chosen_log_ratio, self.beta * pairs.rejected_log_ratio
@@ -161,7 +162,7 @@ class APODown(PreferenceLoss):
 
     def value(self, pairs: PairBatch) -> PairArray:
         chosen = self.beta * pairs.chosen_log_ratio
-        return sigmoid(chosen) + sigmoid(-self.beta * pairs.margin)
+        return links.probability(chosen) + links.probability(-self.beta * pairs.margin)
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
         down = self.beta * _bell(self.beta * pairs.chosen_log_ratio)
@@ -175,7 +176,7 @@ class APODown(PreferenceLoss):
     paper="Ethayarajh et al., KTO (2024), arXiv:2402.01306, equations 7 and 8",
 )
 @struct
-class KTO(PreferenceLoss):
+class KTO(DetachedLoss):
     """Kahneman-Tversky optimisation on pairs.
 
     KL is the mean log-ratio of mismatched prompts and responses in the batch, at least zero, and
@@ -186,21 +187,23 @@ class KTO(PreferenceLoss):
     desirable_weight: Scalar = number(default=1.0, at_least=0, doc="weight wd of chosen responses")
     undesirable_weight: Scalar = number(default=1.0, at_least=0, doc="weight wu of rejected ones")
 
-    def _scores(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
+    def held(self, pairs: PairBatch) -> Scalar:
         mismatched = jnp.broadcast_to(pairs.mismatched_log_ratio, pairs.chosen.shape)
-        kl = jax.lax.stop_gradient(jnp.maximum(jnp.mean(mismatched), 0.0))
+        return jnp.maximum(jnp.mean(mismatched), 0.0)
+
+    def _scores(self, pairs: PairBatch, kl: Scalar) -> tuple[PairArray, PairArray]:
         return (
             self.beta * (pairs.chosen_log_ratio - kl),
             self.beta * (kl - pairs.rejected_log_ratio),
         )
 
-    def value(self, pairs: PairBatch) -> PairArray:
-        chosen, rejected = self._scores(pairs)
-        desirable = self.desirable_weight * sigmoid(-chosen)
-        return (desirable + self.undesirable_weight * sigmoid(-rejected)) / 2
+    def value_holding(self, pairs: PairBatch, held: Scalar) -> PairArray:
+        chosen, rejected = self._scores(pairs, held)
+        desirable = self.desirable_weight * links.probability(-chosen)
+        return (desirable + self.undesirable_weight * links.probability(-rejected)) / 2
 
     def slopes(self, pairs: PairBatch) -> tuple[PairArray, PairArray]:
-        chosen, rejected = self._scores(pairs)
+        chosen, rejected = self._scores(pairs, self.held(pairs))
         half = self.beta / 2
         return (
             -half * self.desirable_weight * _bell(chosen),

@@ -58,17 +58,17 @@ class Space:
         return int(np.prod([len(getattr(self, f.name)) for f in dataclasses.fields(self)]))
 
 
-#: The structural alternatives, each at several learning rates; the rest as in `CALIBRATED`.
+#: The structural alternatives, each at several learning rates and two betas.
 STRUCTURE = Space(
     hidden=((100,), (64, 64)),
     activation=("relu", "tanh", "gelu"),
     initialisation=("pytorch", "lecun_normal"),
     fit_learning_rate=(1e-2,),
     learning_rate=(1e-4, 2e-4, 3e-4, 6e-4),
-    beta=(0.02,),
+    beta=(0.02, 0.05),
 )
 #: A search of a few candidates, to see it work.
-QUICK = Space(hidden=((64,), (100,)), fit_learning_rate=(1e-2,), beta=(0.05,))
+QUICK = Space(hidden=((64,), (100,)), fit_learning_rate=(1e-2,), beta=(0.02,))
 
 
 @dataclasses.dataclass(frozen=True)

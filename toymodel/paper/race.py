@@ -73,8 +73,8 @@ class Plan:
     selection_seeds: tuple[int, ...] = tuple(range(1_000_000, 1_000_008))
 
     def grid(self, loss: PreferenceLoss) -> list[tuple[float, float]]:
-        """The (rate, factor) to try; a loss without a strength has one factor."""
-        factors = self.factors if strength_fields(loss) else (1.0,)
+        """The (rate, factor) to try; a loss without a strength has one factor, which is idle."""
+        factors = self.factors if strength_fields(loss) else self.factors[:1]
         return [(rate, factor) for rate in self.rates for factor in factors]
 
 
@@ -132,7 +132,8 @@ def at_strength(loss: PreferenceLoss, factor: float) -> PreferenceLoss:
     inner = getattr(loss, "loss", None)
     if inner is not None:
         return dataclasses.replace(loss, loss=at_strength(inner, factor))  # type: ignore[type-var]
-    numbers = {field: factor * getattr(loss, field) for field in strength_fields(loss)}
+    fields = strength_fields(loss)
+    numbers = {field: float(f"{factor * getattr(loss, field):.6g}") for field in fields}
     return dataclasses.replace(loss, **numbers)  # type: ignore[type-var]
 
 
@@ -183,20 +184,15 @@ def race(
     score = np.full((len(field), len(plan.rates), len(plan.factors)), np.nan)
     picked, measured = [], np.empty((len(MEASURES), len(field), len(worlds), seeds))
     total = len(worlds) * (sum(map(len, grids)) + len(field) * len(blocks))
-    with tqdm(
-        total=total, desc="race", unit="run", disable=None if progress is None else not progress
-    ) as bar:
+    hidden = None if progress is None else not progress
+    with tqdm(total=total, desc="race", unit="run", disable=hidden) as bar:
         for number, grid in enumerate(grids):
             bar.set_postfix_str(list(running)[number])
             for rate, factor in grid:
-                finals = []
-                for world in worlds:
-                    finals.append(
-                        final_chosen(run(number, rate, factor, world, plan.selection_seeds)).mean()
-                    )
-                    bar.update()
+                runs = (run(number, rate, factor, x, plan.selection_seeds) for x in worlds)
                 place = plan.rates.index(rate), plan.factors.index(factor)
-                score[number, *place] = np.mean(finals)
+                score[number, *place] = np.mean([final_chosen(x) for x in runs])
+                bar.update(len(worlds))
             finite = np.nan_to_num(score[number], nan=-1)
             best = np.unravel_index(np.argmax(finite), finite.shape)  # the first, where several
             picked.append((plan.rates[best[0]], plan.factors[best[1]]))
@@ -205,15 +201,13 @@ def race(
                     values = _measure(run(number, *picked[-1], world, seeds_here))
                     kept = seeds_here[: seeds - seeds_here.start]
                     measured[:, number, at, kept] = values[:, : len(kept)]
-                    bar.update()
+                bar.update(len(blocks))
 
-    labels = (repr(at_strength(x, p[1])) for x, p in zip(field, picked, strict=True))
+    labels = [repr(at_strength(x, p[1])) for x, p in zip(field, picked, strict=True)]
+    dims = ("loss", "scenario", "seed")
     return xr.Dataset(
         {
-            **{
-                name: (("loss", "scenario", "seed"), measured[index], {"long_name": title})
-                for index, (name, (title, _)) in enumerate(MEASURES.items())
-            },
+            **{name: (dims, measured[at]) for at, name in enumerate(MEASURES)},
             "score": (("loss", "rate", "factor_tried"), score),
         },
         {
@@ -224,7 +218,7 @@ def race(
             "factor_tried": list(plan.factors),
             "learning_rate": ("loss", [p[0] for p in picked]),
             "factor": ("loss", [p[1] for p in picked]),
-            "setting": ("loss", list(labels)),
+            "setting": ("loss", labels),
             "balanced": ("loss", [balanced(loss) for loss in field]),
         },
         {"steps": plan.steps},
@@ -392,13 +386,13 @@ register(
         name="race",
         title="The race of the losses",
         caption=(
-            "Every loss after 2,000 full-batch epochs, at its own best learning rate and strength. "
-            "Coloured: mean of the four scenarios with its 95 % t interval over seeds, hollow where "
-            "the loss is behind the best beyond chance (paired over seeds, Bonferroni); grey: each "
-            "scenario. Losses in italics are balanced (a+ = -a-). Five learning rates times five "
-            "strengths (0.1 to 10 times the default) were tried for each, on eight other seeds; "
-            "the highest final chosen probability, mean of the scenarios, picked. Fewer than eight "
-            "seeds make a rehearsal of 100 epochs at one setting, which shows nothing about losses."
+            "Every loss after 2,000 full-batch epochs, at its own best learning rate and strength: "
+            "of five rates times five strengths (0.1 to 10 times the default) the one with the "
+            "highest final chosen probability, mean of the scenarios, on eight other seeds. "
+            "Coloured: mean of the scenarios with its 95 % t interval, hollow where behind the "
+            "best beyond chance (paired over seeds, Bonferroni); grey: each scenario. Losses in "
+            "italics are balanced (a+ = -a-). Fewer than eight seeds make a rehearsal of 100 "
+            "epochs at one setting, which shows nothing about losses."
         ),
         compute=compute,
         draw=draw,
