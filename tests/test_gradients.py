@@ -41,7 +41,7 @@ def in_logits(loss, world):
 
     ours = gradients.logits(loss, world.log_probs, world.reference, world.pairs)
     by_modes = jax.grad(objective)(world.logits), jax.jacfwd(objective)(world.logits)
-    return ours, by_modes, pull(loss, world)
+    return ours, by_modes, jnp.maximum(pull(loss, world), 1e-4)
 
 
 @draws.compiled
@@ -75,7 +75,8 @@ def test_logits(name, bits, data):
     with draws.precision(bits) as tolerance:
         world = draws.here(world)
         ours, by_modes, scale = in_logits(loss, world)
-        for automatic in by_modes:
+        is_apart = draws.apart_from_ties(name, loss, world.batch, 1e-4)
+        for automatic in by_modes * is_apart:
             assert draws.relative_error(ours, automatic, scale) < tolerance
         assert draws.relative_error(ours.sum(-1, keepdims=True), 0 * scale, scale) < tolerance
         if LOSSES[name].balanced:
@@ -144,8 +145,11 @@ def in_probabilities(loss, pairs):
 @given(data=st.data())
 def test_probabilities(name, data):
     loss, pairs = data.draw(draws.losses(name, 1e-3, 1.0)), data.draw(draws.pair_batches(-20.0))
-    assume(draws.apart_from_ties(name, loss, pairs, 1e-9))
-    assert draws.relative_error(*in_probabilities(loss, draws.here(pairs))) < 1e-10
+    if "aot" not in name:
+        assume(draws.apart_from_ties(name, loss, pairs, 1e-9))
+    ours, automatic = in_probabilities(loss, draws.here(pairs))
+    scale = 1e-4 * jnp.max(jnp.abs(automatic), axis=0, keepdims=True)
+    assert draws.relative_error(ours, automatic, scale) < 1e-10
 
 
 @both_precisions

@@ -70,7 +70,8 @@ def rounding(loss, pairs):
 @given(data=st.data())
 def test_slopes_are_the_derivatives_and_log_slopes_their_logarithms(name, bits, data):
     loss, pairs = data.draw(draws.losses(name)), data.draw(draws.pair_batches())
-    assume(draws.apart_from_ties(name, loss, pairs, {64: 1e-9, 32: 1e-2}[bits]))
+    if "aot" not in name:  # its ties are broken by order, in AD as well
+        assume(draws.apart_from_ties(name, loss, pairs, {64: 1e-9, 32: 1e-2}[bits]))
     with draws.precision(bits) as tolerance:
         results = jax.tree.map(np.asarray, derivatives(loss, draws.here(pairs)))
     slopes, rounded, logs, by_modes = results
@@ -115,6 +116,8 @@ def test_slopes_agree_with_central_differences(name, data):
     slopes, by_differences, missed = map(np.asarray, differences(loss, draws.here(pairs)))
     allowed = 1e-6 * np.abs(slopes) + missed + UNDERFLOW[64]
     is_inside = np.stack([pairs.chosen, pairs.rejected]) < -2 * STEP  # log-probabilities end at 0
+    for exponent in LOSSES[name].exponents(loss, pairs):  # e^25 swallows what is added to it
+        is_inside &= exponent < 25
     assert np.all((np.abs(slopes - by_differences) <= allowed) | ~is_inside)
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from toymodel import losses, optimisers, paper, scenarios, simulation
 from toymodel.cli import figures
 from toymodel.losses.base import PairBatch
-from toymodel.paper import race
+from toymodel.paper import race, standings
 from toymodel.paper.report import Claim, PaperFigure
 
 FIELD = {name: losses.get(name) for name in ("dpo", "flex_dpo", "sft")}
@@ -83,17 +83,19 @@ def test_not_balanced(name):
     assert not race.balanced(losses.get(name))
 
 
-def test_the_best_score_is_picked(small):
+@pytest.mark.parametrize("rule", race.RULES)
+def test_the_best_score_is_picked(small, rule):
     for loss in small["loss"].values:
-        row = small.sel(loss=loss)
+        row = small.sel(loss=loss, rule=rule)
+        allowed = row.score if rule == "own rate" else row.score.sel(rate=3e-4)
         picked = row.score.sel(rate=row.learning_rate, factor_tried=row.factor)
-        assert float(picked) == float(row.score.max())
+        assert float(picked) == float(allowed.max())
     assert int(small.score.sel(loss="sft").notnull().sum()) == 2
-    assert "beta_rejected" in str(small.setting.sel(loss="flex_dpo").values)
+    assert "beta_rejected" in str(small.setting.sel(loss="flex_dpo", rule=rule).values)
 
 
 def test_measured_as_simulate_would(small):
-    row = small.sel(loss="flex_dpo", scenario="chosen_off_policy")
+    row = small.sel(loss="flex_dpo", rule="own rate", scenario="chosen_off_policy")
     run = simulation.simulate(
         "chosen_off_policy",
         paper.CALIBRATED.policy,
@@ -117,18 +119,18 @@ def test_the_race_is_deterministic_and_seeds_stand_alone(small):
 
 def test_other_numbers_do_not_recompile(small):
     before = simulation._advance._cache_size()
-    other = race.Plan((2e-4, 5e-4), (0.2, 2.0), 20, PLAN.selection_seeds)
+    other = race.Plan((3e-4, 5e-4), (0.2, 2.0), 20, PLAN.selection_seeds)
     race.race(FIELD, 3, other, progress=False)
     assert simulation._advance._cache_size() == before
 
 
 def test_interval():
     values = xr.DataArray(np.random.default_rng(1).normal(size=9), dims="seed")
-    mean, half = race.interval(values)
+    mean, half = standings.interval(values)
     low, high = stats.t.interval(0.95, 8, mean, stats.sem(values))
     assert (float(mean - half), float(mean + half)) == pytest.approx((low, high))
-    assert float(race.interval(values, 5)[1]) > float(half)
-    assert np.isnan(race.interval(values[:1])[1])
+    assert float(standings.interval(values, 5)[1]) > float(half)
+    assert np.isnan(standings.interval(values[:1])[1])
 
 
 def test_ties_are_paired_over_seeds(small):
@@ -137,9 +139,11 @@ def test_ties_are_paired_over_seeds(small):
     level = np.linspace(0.2, 0.8, 16)  # seeds differ far more than losses
     chosen = np.stack([level, level - 0.01 - 1e-4 * seeds, level - 0.1 * (-1.0) ** seeds - 0.01])
     worlds = scenarios.names()
-    values = (("loss", "scenario", "seed"), np.repeat(chosen[:, None], len(worlds), 1))
-    data = xr.Dataset(dict.fromkeys(race.MEASURES, values), small[["loss", "scenario"]].coords)
-    found = race.standings(data).sel(scenario=[worlds[0], "mean"])
+    values = np.broadcast_to(chosen[:, None, None], (3, 2, len(worlds), 16))
+    dims = ("loss", "rule", "scenario", "seed")
+    coordinates = {name: small[name].values for name in dims[:3]}
+    data = xr.Dataset(dict.fromkeys(standings.MEASURES, (dims, values)), coordinates)
+    found = standings.standings(data).sel(rule="toy rate", scenario=[worlds[0], "mean"])
     assert set(found.best.values) == {"dpo"}
     assert found.tied.sel(loss="flex_dpo").values.tolist() == [False, False]
     assert found.tied.sel(loss=["dpo", "sft"]).values.all()
@@ -147,9 +151,9 @@ def test_ties_are_paired_over_seeds(small):
 
 
 def test_table_has_every_loss_in_every_scenario(small):
-    text = race.table(small)
+    text = standings.table(small)
     for loss in FIELD:
-        assert text.count(f"\n| {loss} |") == 2 + len(scenarios.names())
+        assert text.count(f"\n| {loss} |") == 2 * (2 + len(scenarios.names()))
     assert "Indistinguishable from the best" in text
 
 

@@ -82,7 +82,8 @@ class SignedLog(NamedTuple):
     def of(cls, value: jax.Array) -> "SignedLog":
         """From the number itself."""
         value = jnp.asarray(value)
-        return cls(jnp.sign(value), jnp.log(jnp.abs(value)))
+        log_abs = jnp.log(jnp.abs(value))  # of a subnormal, too, this may be minus infinity
+        return cls(jnp.where(log_abs == -jnp.inf, 0, jnp.sign(value)), log_abs)
 
 
 class PreferenceLoss(abc.ABC):

@@ -1,6 +1,6 @@
 """Many losses side by side: a row a loss, a panel a measure, dots with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -17,47 +17,55 @@ _COLOURS = {
 }
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _GREY = "#8A8A8A"
-_LOGARITHMIC = {"drop": 10.0, "drawdown": 0.01}  # linear below this, logarithmic above
+#: Axes that are linear below this number and logarithmic above, with their marks.
+_LOGARITHMIC: dict[str, tuple[float, list[float]]] = {
+    "drop": (10.0, [0, 10, 100]),
+    "drawdown": (0.01, [0, 0.01, 0.1, 1, 10]),
+}
+_MARGIN = 0.03  # so that dots at zero and one are whole
 
 
-def dots(summary: xr.Dataset, titles: Mapping[str, str]) -> Figure:
-    """A panel a measure: the mean of the scenarios with its interval, each scenario in grey.
+def dots(summary: xr.Dataset, panels: Sequence[tuple[str, str, str]]) -> Figure:
+    """For each panel the mean of the scenarios with its interval, each scenario in grey.
 
     Args:
-        summary: for each measure [loss, scenario, part], with parts mean and half (of the
-            interval) and a scenario ``mean``; tied [loss, scenario], whether a loss is
-            indistinguishable from the best, which fills its dot in the first panel; and balanced
-            [loss], which sets its name in italics.
-        titles: the title of each measure, the one that sorts the losses first.
+        summary: for each measure [rule, loss, scenario, part], with parts mean and half (of the
+            interval) and a scenario ``mean``; near [rule, loss, scenario], whether a loss is close
+            to the best, which fills its dot; and balanced [loss], which sets its name in italics.
+        panels: rule, measure and title of each; the second sorts the losses.
 
     Returns:
         The picture, the best loss on top.
     """
-    first = next(iter(titles))
-    final = summary[first].sel(scenario="mean", part="mean").values
+    rule, measure, _ = panels[1]
+    final = summary[measure].sel(rule=rule, scenario="mean", part="mean").values
     ordered = summary.isel(loss=np.argsort(final, kind="stable"))
     names = ordered["loss"].values
     with style():
-        figure, axes = new_figure(1, len(titles), panel=(3.3, 1.2 + 0.235 * len(names)))
-        for column, (ax, (measure, title)) in enumerate(zip(axes[0], titles.items(), strict=True)):
-            filled = ordered.tied.sel(scenario="mean").values if measure == first else True
-            _panel(ax, ordered[measure], _COLOURS.get(measure, CHOSEN), filled)
-            if measure in _LOGARITHMIC:
-                ax.set_xscale("symlog", linthresh=_LOGARITHMIC[measure])
-                ax.set_xlim(left=0)
-            else:
-                ax.set_xlim(0, 1)
+        figure, axes = new_figure(1, len(panels), panel=(2.9, 1.4 + 0.23 * len(names)))
+        for ax, (rule, measure, title) in zip(axes[0], panels, strict=True):
+            filled = measure != "final_chosen" or ordered.near.sel(rule=rule, scenario="mean")
+            _panel(ax, ordered[measure].sel(rule=rule), _COLOURS[measure], np.asarray(filled))
             ax.set_title(title)
-            ax.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
-            if column == 0:
-                for text, italic in zip(ax.get_yticklabels(), ordered.balanced.values, strict=True):
-                    text.set_style("italic" if italic else "normal")
+            ax.set_yticks(range(len(names)), [""] * len(names))
             ax.set_ylim(-0.7, len(names) - 0.3)
-        legend_below(figure, axes[0, 0], columns=3)
+            if measure in _LOGARITHMIC:
+                threshold, marks = _LOGARITHMIC[measure]
+                ax.set_xscale("symlog", linthresh=threshold, linscale=0.5)
+                ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
+                ax.minorticks_off()
+            else:
+                ax.set_xlim(-_MARGIN, 1 + _MARGIN)
+        axes[0, 0].set_yticks(range(len(names)), names)
+        for label, italic in zip(
+            axes[0, 0].get_yticklabels(), ordered.balanced.values, strict=True
+        ):
+            label.set_style("italic" if italic else "normal")
+        legend_below(figure, axes[0, 1], columns=3)
     return figure
 
 
-def _panel(ax: Axes, values: xr.DataArray, colour: str, filled: np.ndarray | bool) -> None:
+def _panel(ax: Axes, values: xr.DataArray, colour: str, filled: np.ndarray) -> None:
     rows = np.arange(values.sizes["loss"])
     scenarios = [name for name in values["scenario"].values if name != "mean"]
     for name, mark in zip(scenarios, _MARKS, strict=False):
@@ -67,8 +75,8 @@ def _panel(ax: Axes, values: xr.DataArray, colour: str, filled: np.ndarray | boo
     mean, half = (values.sel(scenario="mean", part=part).values for part in ("mean", "half"))
     full = np.broadcast_to(filled, rows.shape)
     for kind, face, label in (
-        (full, colour, "mean of the scenarios with 95 % interval"),
-        (~full, "white", "the same, behind the best beyond chance"),
+        (full, colour, "mean of the scenarios, 95 % interval"),
+        (~full, "white", "the same, more than 0.01 behind the best"),
     ):
         if kind.any():
             ax.errorbar(
