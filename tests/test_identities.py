@@ -34,9 +34,11 @@ def test_corollary_1_holds_for_balanced_losses(name, data):
 @every_loss
 def test_corollary_1_in_probabilities(name):
     """(dL/dpi-) / (dL/dpi+) = -pi+/pi-, as the paper states it, for balanced losses alone."""
-    pairs = PairBatch(*(jnp.asarray([p]) for p in (-1.0, -3.5, -2.0, -2.0, 2.0, 3.0)))
+    columns = [[-1.0, -4.0], [-3.5, -2.5], [-2.0, -3.0], [-2.0, -2.0], [2.0, 2.0], [3.0, 3.0]]
+    pairs = PairBatch(*map(jnp.asarray, columns))
     chosen, rejected = (log.value for log in gradients.probabilities(draws.usual(name), pairs))
-    assert np.allclose(rejected / chosen, -np.exp(2.5)) == LOSSES[name].balanced
+    ratio = np.exp(pairs.chosen - pairs.rejected)
+    assert np.allclose(rejected / chosen, -ratio) == LOSSES[name].balanced
 
 
 # 2. Tabular softmax, one pair a prompt ----------------------------------------------------------
@@ -79,9 +81,11 @@ def unseen(loss, world):
 @every_loss
 @given(data=st.data())
 def test_unseen_force(name, data):
-    loss, world = data.draw(draws.losses(name, 1e-3, 1.0)), data.draw(draws.worlds())
+    loss = data.draw(draws.losses(name, 1e-3, 1.0))
+    world = data.draw(draws.worlds(weighted=loss.takes_weights))
     residual, scale, *_ = unseen(loss, draws.here(world))
-    assert np.abs(residual).max() <= 1e-12 * scale
+    if draws.apart_from_ties(name, loss, world.batch, 1e-9):
+        assert np.abs(residual).max() <= 1e-12 * scale
 
 
 @given(draws.worlds(), strengths, strengths, st.just(0.0) | strengths)

@@ -62,7 +62,8 @@ def rounding(loss, pairs):
     by_columns, by_numbers = jax.jacfwd(slopes, (0, 1))(columns, numbers)
     of_columns = jnp.abs(by_columns).sum(axis=(-2, -1)) * jnp.max(jnp.abs(columns))
     of_numbers = jnp.abs(by_numbers) @ jnp.abs(numbers)
-    return 8 * jnp.finfo(columns.dtype).eps * (of_columns + of_numbers)
+    of_terms = jnp.max(jnp.abs(slopes(columns, numbers)), axis=0, keepdims=True)
+    return 8 * jnp.finfo(columns.dtype).eps * (of_columns + of_numbers + of_terms)
 
 
 @pytest.mark.parametrize("bits", [64, 32])

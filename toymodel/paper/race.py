@@ -67,8 +67,8 @@ class Plan:
 
 
 RACE = Plan()
-#: The two races: at any learning rate, and at the paper's toy's.
 TOY_RATE = float(CALIBRATED.learning_rate)
+#: The two races: at any learning rate of the plan, and at the paper's toy's.
 RULES = {"own rate": None, "toy rate": TOY_RATE}
 #: Default numbers and few steps, to see it work: for fewer than `_REHEARSAL_BELOW` seeds.
 REHEARSAL = Plan((TOY_RATE,), (1.0,), 100, (1_000_000, 1_000_001))

@@ -127,12 +127,13 @@ def table(data: xr.Dataset) -> str:
 def _settings(data: xr.Dataset) -> Iterator[str]:
     yield "| loss | setting | learning rate | score on selection seeds | at the grid's edge |"
     yield "|---|---|---|---|---|"
+    free = np.ptp(data["learning_rate"].values) > 0
     for loss in data["loss"].values:
         row = data.sel(loss=loss)
         at = [
             what
             for what, value, axis in (
-                ("rate", row.learning_rate, row.rate),
+                *([("rate", row.learning_rate, row.rate)] if free else []),
                 ("strength", row.factor, row.factor_tried),
             )
             if float(value) in (float(axis[0]), float(axis[-1]))

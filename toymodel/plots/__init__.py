@@ -2,7 +2,7 @@
 
 from toymodel.plots.curves import likelihoods, log_gradients, log_likelihoods
 from toymodel.plots.losses import gallery, portrait
-from toymodel.plots.tables import heat_map
+from toymodel.plots.tables import heat_map, policy_table
 
 __all__ = [
     "gallery",
@@ -10,5 +10,6 @@ __all__ = [
     "likelihoods",
     "log_gradients",
     "log_likelihoods",
+    "policy_table",
     "portrait",
 ]

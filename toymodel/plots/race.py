@@ -17,12 +17,12 @@ _COLOURS = {
 }
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _GREY = "#8A8A8A"
-#: Axes that are linear below this number and logarithmic above, with their marks.
+#: Axes that are linear below the first number and logarithmic above, with their marks.
 _LOGARITHMIC: dict[str, tuple[float, list[float]]] = {
     "drop": (10.0, [0, 10, 100]),
-    "drawdown": (0.01, [0, 0.01, 0.1, 1, 10]),
+    "drawdown": (0.01, [0, 0.1, 1, 10, 100]),
 }
-_MARGIN = 0.03  # so that dots at zero and one are whole
+_MARGIN = 0.04  # so that dots at zero and one are whole
 
 
 def dots(summary: xr.Dataset, panels: Sequence[tuple[str, str, str]]) -> Figure:
@@ -54,6 +54,9 @@ def dots(summary: xr.Dataset, panels: Sequence[tuple[str, str, str]]) -> Figure:
                 ax.set_xscale("symlog", linthresh=threshold, linscale=0.5)
                 ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
                 ax.minorticks_off()
+                ax.set_xlim(
+                    min(ax.dataLim.x0, 0) - threshold / 5, 1.5 * max(ax.dataLim.x1, threshold)
+                )
             else:
                 ax.set_xlim(-_MARGIN, 1 + _MARGIN)
         axes[0, 0].set_yticks(range(len(names)), names)

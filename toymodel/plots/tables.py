@@ -8,8 +8,9 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from toymodel._typing import ArrayLike
-from toymodel.plots.style import CHOSEN, PROBABILITY_MAP, REJECTED
+from toymodel.plots.style import CHOSEN, PROBABILITY_MAP, REJECTED, new_figure, style
 from toymodel.scenarios import Role
+from toymodel.trajectory import Trajectory
 
 _MARKED = {Role.OWN_CHOSEN: CHOSEN, Role.OWN_REJECTED: REJECTED}
 
@@ -51,6 +52,30 @@ def heat_map(axes: Axes, table: ArrayLike, roles: ArrayLike, title: str = "") ->
     axes.set_yticks(range(values.shape[0]))
     axes.grid(False)
     return image
+
+
+def policy_table(run: Trajectory, step: int = -1) -> Figure:
+    """The policy of a run at one recorded step, as a heat map; mean over seeds.
+
+    Args:
+        run: the run.
+        step: which record: an index into ``run.steps``; default the last.
+
+    Example:
+        >>> import toymodel as tm
+        >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "sgd", learning_rate=1.0, steps=9)
+        >>> tm.plots.policy_table(run).axes[0].get_title()
+        'both on policy, step 9'
+    """
+    log_probs = np.asarray(run.log_probs)
+    tables = np.exp(log_probs[..., step, :, :]).reshape(-1, *run.scenario.shape)
+    with style():
+        figure, axes = new_figure(panel=(6.0, 2.8))
+        title = f"{run.scenario.name.replace('_', ' ')}, step {run.steps[step]}"
+        image = heat_map(axes[0, 0], tables.mean(axis=0), run.scenario.roles, title)
+        figure.colorbar(image, ax=axes, label="probability")
+        mark_legend(figure)
+    return figure
 
 
 def mark_legend(figure: Figure) -> None:
