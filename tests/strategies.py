@@ -14,6 +14,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from toymodel.gradients import pair_batch
 from toymodel.losses import REGISTRY, PairBatch, PreferenceLoss
@@ -215,6 +216,16 @@ LOSSES = {
     "wpo": LossRow({"loss": Inner("dpo"), "aligned": True, "largest": POSITIVE}, balanced=True),
     "wpo-plain-simpo": LossRow({"loss": Inner("simpo"), "aligned": False, "largest": POSITIVE}),
 }
+
+#: One loss of each kind. A plain `pytest` runs these; `pytest -m ""` runs all.
+CORE = {
+    *("dpo", "flex_dpo", "sft_dpo", "ipo", "slic", "hinge", "discopop", "kto", "simpo", "orpo"),
+    *("aot", "bdpo", "f_dpo-forward_kl", "wpo"),
+}
+every_loss = pytest.mark.parametrize(
+    "name",
+    [name if name in CORE else pytest.param(name, marks=pytest.mark.slow) for name in LOSSES],
+)
 
 
 def registered_name(name: str) -> str:

@@ -64,8 +64,8 @@ BAD_INPUT = {  # what is wrong -> (call, how the message begins, more that it sa
     "policy: name": (lambda: run(policy="mpl"), "policy: got 'mpl'", "did you mean 'mlp'?"),
     "policy: none": (lambda: run(policy=None), "policy: got None", "tabular"),
     "policy: needs more": (lambda: run(policy="loglinear"), "policy: got 'loglinear'", "features"),
-    "loss: name": (lambda: run(loss="dop"), "loss: got 'dop'", "did you mean 'dpo'?"),
-    "loss: class": (lambda: run(loss=tm.losses.DPO), "loss: got", "one of dpo"),
+    "loss: name": (lambda: run(loss="sipmo"), "loss: got 'sipmo'", "mean 'simpo'?"),
+    "loss: class": (lambda: run(loss=tm.losses.DPO), "loss: got", "write DPO()"),
     "optimiser: name": (lambda: run(optimiser="adm"), "optimiser: got 'adm'", "mean 'adam'?"),
     "optimiser: none": (lambda: run(optimiser=None), "optimiser: got None", "optax.adam(4e-4)"),
     # Hyper-parameters

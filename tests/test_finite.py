@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import strategies as draws
-from tests.strategies import LOSSES, PAIRS, SHAPE, World
+from tests.strategies import PAIRS, SHAPE, World
 from toymodel import gradients
 from toymodel.policies import MLP, LogLinear
 from toymodel.scenarios import Pairs
@@ -55,7 +55,7 @@ def everything(policies, params, loss, world):
 
 
 @pytest.mark.parametrize("bits", [64, 32])
-@pytest.mark.parametrize("name", LOSSES)
+@draws.every_loss
 def test_everything_is_finite(name, bits):
     generator = np.random.default_rng(sum(map(ord, name)))
     params = {

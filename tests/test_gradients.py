@@ -17,7 +17,7 @@ from toymodel.losses import DPO, PairBatch
 
 STEP = 1e-4  # of central differences
 
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_loss = draws.every_loss
 both_precisions = pytest.mark.parametrize("bits", [64, 32])
 
 

@@ -17,7 +17,7 @@ from toymodel.flow import gradient_flow
 from toymodel.losses import DPO, IPO, FlexDPO, FlexSFTDPO, PairBatch
 from toymodel.policies import Tabular
 
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_loss = draws.every_loss
 strengths = draws.positive(1e-3, 1.0)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 
 import toymodel as tm
 from tests import strategies as draws
-from tests.strategies import LOSSES, PAIRS
+from tests.strategies import PAIRS
 from toymodel import losses
 from toymodel.losses import (
     AOT,
@@ -150,7 +150,7 @@ def test_with_labels_of_no_information_the_roles_may_be_swapped(pairs, beta):
     np.testing.assert_allclose([chosen, rejected], [other, one], rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@draws.every_loss
 @given(data=st.data(), order=st.permutations(range(PAIRS)))
 def test_the_order_of_pairs_does_not_matter(name, data, order):
     """Where no two pairs tie: then AOT breaks the tie by their order."""

@@ -22,7 +22,7 @@ REGISTERED = losses.names()  # at collection: doctests may register losses of th
 STEP = 1e-4  # of central differences
 UNDERFLOW = {64: 1e-280, 32: 1e-30}
 
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_loss = draws.every_loss
 
 
 def test_every_registered_loss_has_a_row():

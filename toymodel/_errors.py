@@ -24,7 +24,7 @@ def refuse(argument: str, given: Any, expected: str, mend: str = "") -> InputErr
     return InputError(f"{message} To mend it: {mend}." if mend else message)
 
 
-def not_by_name(kind: str, given: Any, base: type) -> InputError:
+def not_by_name(kind: str, given: Any, base: type, known: Iterable[str] = ()) -> InputError:
     """The error for something that is neither a name nor an instance, or has numbers beside it.
 
     Example:
@@ -42,7 +42,8 @@ def not_by_name(kind: str, given: Any, base: type) -> InputError:
             f"{kind}: got {given!r} and further numbers, expected numbers with a name only. "
             "To mend it: give them to the instance, or use dataclasses.replace."
         )
-    return InputError(f"{kind}: got {given!r}, expected a name or a {base.__name__}.")
+    names = f", one of {', '.join(sorted(known))}," if known else ""
+    return InputError(f"{kind}: got {given!r}, expected a name{names} or a {base.__name__}.")
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> InputError:

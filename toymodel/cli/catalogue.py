@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from tqdm import tqdm
 
 from toymodel import losses as loss_registry
 from toymodel import plots
@@ -70,10 +71,10 @@ def losses(
     elif json:
         print(as_json({key: loss_cards.facts(key) for key in shown}))
     elif name is None:
-        for key in shown:
+        for key in tqdm(shown, desc="probing", leave=False, delay=2, disable=quiet):
             formula = loss_registry.get(key).formula
             kind, numbers = loss_cards.marks(key), loss_cards.defaults(key)
-            print(f"{key:13} {kind:6} {numbers:52} {formula}")
+            tqdm.write(f"{key:13} {kind:6} {numbers:52} {formula}")
         print(f"\nkinds: {loss_cards.MARKS}")
     else:
         print(loss_cards.card(shown[0]))

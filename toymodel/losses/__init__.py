@@ -103,6 +103,6 @@ def get(loss: str | PreferenceLoss, /, **numbers: Any) -> PreferenceLoss:
     if isinstance(loss, PreferenceLoss) and not numbers:
         return loss
     if not isinstance(loss, str):
-        raise not_by_name("loss", loss, PreferenceLoss)
+        raise not_by_name("loss", loss, PreferenceLoss, REGISTRY)
     result: PreferenceLoss = REGISTRY.get(loss, **numbers)
     return result

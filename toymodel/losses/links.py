@@ -60,7 +60,7 @@ def log_ratio_modulated(x: PairArray, temperature: Scalar) -> Link:
     """
     z = x / temperature
     exponential = jnp.exp(log_sigmoid(z) - x)
-    value = -log_sigmoid(x) * sigmoid(-z) + exponential
+    value = -log_sigmoid(x) * probability(-z) + exponential
     turning = sigmoid(-z) / temperature * (exponential + sigmoid(z) * log_sigmoid(x))
     return Link(value, turning - exponential - sigmoid(-z) * sigmoid(-x))
 

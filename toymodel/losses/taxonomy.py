@@ -6,12 +6,12 @@ log pi- = -1e4, and small batches. They answer which of the three properties a l
 
 import dataclasses
 import enum
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from toymodel._typing import ArrayLike
 from toymodel.losses.base import PairBatch, PreferenceLoss
 
 _SPAN, _POINTS = 20.0, 41  # of the plane of log-ratios, nats
@@ -108,10 +108,9 @@ def plane(loss: PreferenceLoss) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns:
         The log-ratios of one axis, [point]; a+ and a-, each [c, r].
     """
-    ratios = jnp.linspace(-_SPAN, _SPAN, _POINTS)
-    c, r = jnp.meshgrid(ratios, ratios, indexing="ij")
-    chosen, rejected = _slopes(loss)(_CHOSEN + c, _REJECTED + r, _CHOSEN, _REJECTED)
-    return np.asarray(ratios), np.asarray(chosen), np.asarray(rejected)
+    ratios = np.linspace(-_SPAN, _SPAN, _POINTS)
+    c, r = np.meshgrid(ratios, ratios, indexing="ij")
+    return ratios, *_slopes(loss, _CHOSEN + c, _REJECTED + r, _CHOSEN, _REJECTED)
 
 
 def traits(loss: PreferenceLoss) -> Traits:
@@ -147,20 +146,21 @@ def traits(loss: PreferenceLoss) -> Traits:
     )
 
 
-def _slopes(loss: PreferenceLoss) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Slopes of single pairs, each a batch of its own, over arrays of any shape."""
+def _slopes(loss: PreferenceLoss, *columns: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of single pairs, each a batch of its own, over arrays of any shape.
 
-    def one(*columns: jax.Array) -> tuple[jax.Array, jax.Array]:
-        chosen, rejected = loss.slopes(PairBatch(*(jnp.reshape(x, 1) for x in columns)))
-        return chosen[0], rejected[0]
-
-    return jax.jit(jnp.vectorize(one))
+    Not compiled as a whole: the same small operations serve every loss, and are compiled once.
+    """
+    arrays = np.broadcast_arrays(*columns)
+    flat = [jnp.asarray(array.reshape(-1, 1), float) for array in arrays]
+    chosen, rejected = jax.vmap(lambda *pair: loss.slopes(PairBatch(*pair)))(*flat)
+    shape = arrays[0].shape
+    return np.asarray(chosen).reshape(shape), np.asarray(rejected).reshape(shape)
 
 
 def _walk(loss: PreferenceLoss) -> tuple[np.ndarray, np.ndarray]:
     """The slopes as the rejected falls from the reference, the chosen standing at it."""
-    chosen, rejected = _slopes(loss)(_START, _START + _WALK, _START, _START)
-    return np.asarray(chosen), np.asarray(rejected)
+    return _slopes(loss, _START, _START + _WALK, _START, _START)
 
 
 def _fate(slope: np.ndarray) -> Fate:

@@ -14,7 +14,7 @@ from toymodel.storage import writable_folder
 
 
 def reproduce(
-    names: Sequence[str] = (),
+    names: str | Sequence[str] = (),
     out: str | Path = "figures",
     *,
     seeds: int = 200,
@@ -23,7 +23,8 @@ def reproduce(
     """Compute, compare and draw figures of the paper.
 
     Args:
-        names: figures, such as ``["fig3"]``; where empty, all but those made only on request.
+        names: a figure such as ``"fig3"``, or several; where empty, all but those made only on
+            request.
         out: folder for pictures (PNG) and their captions with numbers (Markdown).
         seeds: seeds a curve.
         progress: show a progress bar.
@@ -31,7 +32,7 @@ def reproduce(
     Raises:
         InputError: an unknown figure, fewer than one seed, or a folder that cannot be written.
     """
-    named = [get(name) for name in names]
+    named = [get(name) for name in ([names] if isinstance(names, str) else names)]
     figures = named or [figure for figure in FIGURES.values() if not figure.on_request]
     if not isinstance(seeds, int) or seeds < 1:
         raise refuse("seeds", seeds, "a whole number >= 1")

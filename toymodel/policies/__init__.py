@@ -24,6 +24,6 @@ def get(policy: str | Policy, /, **settings: object) -> Policy:
     if isinstance(policy, Policy) and not settings:
         return policy
     if not isinstance(policy, str):
-        raise not_by_name("policy", policy, Policy)
+        raise not_by_name("policy", policy, Policy, REGISTRY)
     result: Policy = REGISTRY.get(policy, **settings)
     return result
