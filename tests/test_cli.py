@@ -130,4 +130,5 @@ def test_lists(run):
     assert listed["dpo"]["numbers"]["beta"]["default"] == 0.1
     assert listed["dpo"]["traits"]["force"] == "none"
     assert "beta_rejected" in run("losses flex_dpo")[1]
-    assert all(name in run("losses")[1] for name in losses.names())
+    table = run("losses")[1]
+    assert all(name in table for name in losses.names())
