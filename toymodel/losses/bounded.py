@@ -5,6 +5,7 @@ from jax.nn import log_sigmoid, relu, sigmoid
 
 from toymodel._struct import number, struct
 from toymodel._typing import PairArray, Scalar
+from toymodel.losses import links
 from toymodel.losses.base import PairBatch, PreferenceLoss, register
 
 
@@ -114,7 +115,7 @@ class ChiPO(PreferenceLoss):
 
     def _score(self, pairs: PairBatch) -> PairArray:
         chosen, rejected = (
-            jnp.exp(jnp.minimum(ratio, _LARGEST_EXPONENT)) + ratio
+            links.held_exponential(ratio)[0] + ratio
             for ratio in (pairs.chosen_log_ratio, pairs.rejected_log_ratio)
         )
         return self.beta * (chosen - rejected)
@@ -126,10 +127,7 @@ class ChiPO(PreferenceLoss):
         score = self._score(pairs)
         pull = self.beta * sigmoid(-score) * (jnp.abs(score) < self.clip)
         chosen, rejected = (
-            1 + jnp.where(ratio < _LARGEST_EXPONENT, jnp.exp(jnp.minimum(ratio, 40.0)), 0.0)
+            1 + links.held_exponential(ratio)[1]
             for ratio in (pairs.chosen_log_ratio, pairs.rejected_log_ratio)
         )
         return -pull * chosen, pull * rejected
-
-
-_LARGEST_EXPONENT = 40.0

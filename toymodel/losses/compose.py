@@ -56,15 +56,6 @@ def sum_of(terms: Any) -> PairArray:
     return total
 
 
-_LARGEST_EXPONENT = 40.0
-
-
-def _exponential(exponent: PairArray) -> tuple[PairArray, PairArray]:
-    """e^x held at x = 40, so that float32 does not overflow, and its derivative."""
-    value = jnp.exp(jnp.minimum(exponent, _LARGEST_EXPONENT))
-    return value, jnp.where(exponent < _LARGEST_EXPONENT, value, 0.0)
-
-
 def _reverse_kl(c: PairArray, alpha: Scalar) -> tuple[PairArray, PairArray]:
     del alpha
     return c, jnp.ones_like(c)
@@ -72,7 +63,7 @@ def _reverse_kl(c: PairArray, alpha: Scalar) -> tuple[PairArray, PairArray]:
 
 def _forward_kl(c: PairArray, alpha: Scalar) -> tuple[PairArray, PairArray]:
     del alpha
-    value, slope = _exponential(-c)
+    value, slope = links.held_exponential(-c)
     return 1 - value, slope
 
 
@@ -85,8 +76,8 @@ def _alpha(c: PairArray, alpha: Scalar) -> tuple[PairArray, PairArray]:
     power = jnp.asarray(alpha) - 1
     safe = jnp.where(power == 0, 1.0, power)
     exponent = power * c
-    slope = jnp.where(exponent < _LARGEST_EXPONENT, jnp.exp(jnp.minimum(exponent, 40.0)), 0.0)
-    value = links.expm1(jnp.minimum(exponent, _LARGEST_EXPONENT)) / safe
+    _, slope = links.held_exponential(exponent)
+    value = links.expm1(jnp.minimum(exponent, links.LARGEST_EXPONENT)) / safe
     return jnp.where(power == 0, c, value), slope
 
 

@@ -79,6 +79,16 @@ def expm1(x: jax.Array) -> jax.Array:
     return jnp.where(near, jnp.expm1(jnp.where(near, x, 0.0)), jnp.exp(x) - 1)
 
 
+#: Exponents are held here, so that float32 does not overflow even when squared.
+LARGEST_EXPONENT = 40.0
+
+
+def held_exponential(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """e^x held at `LARGEST_EXPONENT`, and its derivative: zero from there on."""
+    value = jnp.exp(jnp.minimum(x, LARGEST_EXPONENT))
+    return value, jnp.where(x < LARGEST_EXPONENT, value, 0.0)
+
+
 def log1mexp(x: jax.Array) -> jax.Array:
     r""":math:`\log(1 - e^x)` for x < 0, without cancellation.
 

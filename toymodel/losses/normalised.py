@@ -53,10 +53,10 @@ class AlphaPO(PreferenceLoss):
     def _reward(self, per_token: PairArray) -> tuple[PairArray, PairArray]:
         """The reward, and the logarithm of its derivative (minus infinity where held)."""
         exponent = -self.alpha * per_token
-        held = jnp.minimum(exponent, _LARGEST_EXPONENT)
+        held = jnp.minimum(exponent, links.LARGEST_EXPONENT)
         safe = jnp.where(self.alpha == 0, 1.0, self.alpha)
         bent = -links.expm1(held) / safe
-        log_slope = jnp.where(exponent > _LARGEST_EXPONENT, -jnp.inf, exponent)
+        log_slope = jnp.where(exponent > links.LARGEST_EXPONENT, -jnp.inf, exponent)
         return jnp.where(self.alpha == 0, per_token, bent), log_slope
 
     def _parts(self, pairs: PairBatch) -> tuple[links.Link, PairArray, PairArray]:
@@ -75,9 +75,6 @@ class AlphaPO(PreferenceLoss):
             pull * jnp.exp(chosen) / pairs.chosen_length,
             -pull * jnp.exp(rejected) / pairs.rejected_length,
         )
-
-
-_LARGEST_EXPONENT = 40.0
 
 
 @register(
