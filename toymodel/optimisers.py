@@ -63,6 +63,11 @@ def names() -> list[str]:
     return sorted(_FACTORIES)
 
 
+def factory(name: str) -> Any:
+    """The function of optax that makes the optimiser called `name`."""
+    return _FACTORIES[name]
+
+
 def get(
     optimiser: str | Optimiser | Custom | optax.GradientTransformation,
     learning_rate: Scalar | None = None,

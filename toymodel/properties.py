@@ -59,6 +59,127 @@ class Properties:
     receiving_response: jax.Array = number(doc="the response outside the pair that gained most")
 
 
+@struct(eq=False)
+class Gauge:
+    """The three properties of one run so far: a few numbers a prompt instead of a trajectory.
+
+    `Gauge.start` at the first record, `update` at each later one, `finish` at the end.
+    """
+
+    step: jax.Array = number(doc="step of the last record")
+    chosen_start: jax.Array = number(doc="log pi(y+) at the first record, [prompt]")
+    rejected_start: jax.Array = number(doc="log pi(y-) at the first record, [prompt]")
+    outside_start: jax.Array = number(doc="mass outside the pair at the first record, [prompt]")
+    log_probs: jax.Array = number(doc="table of the last record, [prompt, response]")
+    drop_onset: jax.Array = number(doc="as in `Properties`, [prompt]")
+    peak: jax.Array = number(doc="highest log pi(y+) so far, [prompt]")
+    peak_step: jax.Array = number(doc="step of the peak so far, [prompt]")
+    degradation_onset: jax.Array = number(doc="since the peak so far, [prompt]")
+    least: jax.Array = number(doc="smallest mass outside so far, [prompt]")
+    least_log_probs: jax.Array = number(doc="each prompt's row at that time, [prompt, response]")
+    dispersion_onset: jax.Array = number(doc="since the minimum so far, [prompt]")
+
+    @classmethod
+    def start(cls, log_probs: TableArray, roles: TableArray, step: int = 0) -> "Gauge":
+        """At the first record.
+
+        Args:
+            log_probs: log-probabilities (nats), [prompt, response].
+            roles: the scenario's roles, [prompt, response].
+            step: of that record.
+        """
+        chosen, rejected, outside = _masses(log_probs, roles)
+        first = jnp.full(chosen.shape, step, int)
+        never = jnp.full(chosen.shape, _NEVER, int)
+        return cls(
+            step=jnp.asarray(step, int),
+            chosen_start=chosen,
+            rejected_start=rejected,
+            outside_start=outside,
+            log_probs=log_probs,
+            drop_onset=never,
+            peak=chosen,
+            peak_step=first,
+            degradation_onset=never,
+            least=outside,
+            least_log_probs=log_probs,
+            dispersion_onset=never,
+        )
+
+    def update(
+        self,
+        step: jax.Array,
+        log_probs: TableArray,
+        roles: TableArray,
+        thresholds: Thresholds | None = None,
+    ) -> "Gauge":
+        """After a later record; a new peak or minimum forgets the onset after the old one."""
+        limits = Thresholds() if thresholds is None else thresholds
+        chosen, rejected, outside = _masses(log_probs, roles)
+        now = jnp.asarray(step, self.step.dtype)
+
+        def first(onset: jax.Array, happens: jax.Array) -> jax.Array:
+            return jnp.where((onset == _NEVER) & happens, now, onset)
+
+        peaks, least = chosen > self.peak, outside < self.least
+        falls = chosen < self.peak - limits.degradation
+        rises = outside > self.least + limits.dispersion
+        return Gauge(
+            step=now,
+            chosen_start=self.chosen_start,
+            rejected_start=self.rejected_start,
+            outside_start=self.outside_start,
+            log_probs=log_probs,
+            drop_onset=first(self.drop_onset, rejected < self.rejected_start - limits.drop),
+            peak=jnp.where(peaks, chosen, self.peak),
+            peak_step=jnp.where(peaks, now, self.peak_step),
+            degradation_onset=jnp.where(peaks, _NEVER, first(self.degradation_onset, falls)),
+            least=jnp.where(least, outside, self.least),
+            least_log_probs=jnp.where(least[:, None], log_probs, self.least_log_probs),
+            dispersion_onset=jnp.where(least, _NEVER, first(self.dispersion_onset, rises)),
+        )
+
+    def finish(self, roles: TableArray) -> Properties:
+        """The properties, once the last record is in."""
+        masks = role_masks(roles)
+        has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
+        is_outside = 1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]
+        chosen, rejected, outside = _masses(self.log_probs, roles)
+        drop = self.rejected_start - rejected
+        gain = jnp.exp(self.log_probs) - jnp.exp(self.least_log_probs)
+        outside_gain = jnp.where(is_outside > 0, gain, -jnp.inf)
+        gain_by_role = jnp.einsum("xy,xyr->xr", gain, masks)
+        outside_roles = jnp.where(masks.any(1), gain_by_role, -jnp.inf)[:, Role.OTHER_CHOSEN :]
+        receives = jnp.max(outside_gain, axis=-1) > 0
+
+        def size(values: jax.Array) -> jax.Array:
+            mask = has_pair.reshape(has_pair.shape + (1,) * (values.ndim - 1))
+            return jnp.where(mask, values, jnp.nan)
+
+        def place(values: jax.Array, exists: jax.Array | bool = True) -> jax.Array:
+            return jnp.where(has_pair & exists, values, _NEVER)
+
+        change = jnp.maximum(jnp.abs(chosen - self.chosen_start), _LEAST_CHANGE)
+        return Properties(
+            drop=size(drop),
+            rate_ratio=size(drop / change),
+            drop_onset=place(self.drop_onset),
+            peak=size(self.peak),
+            peak_step=place(self.peak_step),
+            drawdown=size(self.peak - chosen),
+            below_start=has_pair & (chosen < self.chosen_start),
+            degradation_onset=place(self.degradation_onset),
+            outside_start=size(self.outside_start),
+            outside_minimum=size(self.least),
+            outside_final=size(outside),
+            dispersion=size(outside - self.least),
+            dispersion_onset=place(self.dispersion_onset),
+            gain_by_role=size(gain_by_role),
+            receiving_role=place(Role.OTHER_CHOSEN + jnp.argmax(outside_roles, axis=-1), receives),
+            receiving_response=place(jnp.argmax(outside_gain, axis=-1), receives),
+        )
+
+
 @jax.jit
 def measure(
     steps: jax.Array,
@@ -82,59 +203,12 @@ def measure(
     Returns:
         The `Properties`; a prompt without pairs has NaN sizes and -1 for steps and names.
     """
-    limits = Thresholds() if thresholds is None else thresholds
-    masks = role_masks(roles)
-    has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
 
-    chosen = _log_mass(log_probs, masks[..., Role.OWN_CHOSEN])
-    rejected = _log_mass(log_probs, masks[..., Role.OWN_REJECTED])
-    is_outside = 1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]
-    outside = jnp.exp(_log_mass(log_probs, is_outside))
+    def later(gauge: Gauge, record: tuple[jax.Array, TableArray]) -> tuple[Gauge, None]:
+        return gauge.update(*record, roles, thresholds), None
 
-    drop = rejected[0] - rejected[-1]
-    peak_at, least_at = jnp.argmax(chosen, axis=0), jnp.argmin(outside, axis=0)
-    peak, least = jnp.max(chosen, axis=0), jnp.min(outside, axis=0)
-
-    probs = jnp.exp(log_probs)
-    prompts = jnp.arange(probs.shape[1])
-    gain = probs[-1] - probs[least_at, prompts]
-    outside_gain = jnp.where(is_outside > 0, gain, -jnp.inf)
-    receiving = jnp.argmax(outside_gain, axis=-1)
-    gain_by_role = jnp.einsum("xy,xyr->xr", gain, masks)
-    outside_roles = jnp.where(masks.any(1), gain_by_role, -jnp.inf)[:, Role.OTHER_CHOSEN :]
-    receives = jnp.max(outside_gain, axis=-1) > 0
-
-    def size(values: jax.Array) -> jax.Array:
-        mask = has_pair.reshape(has_pair.shape + (1,) * (values.ndim - 1))
-        return jnp.where(mask, values, jnp.nan)
-
-    def place(values: jax.Array, exists: jax.Array | bool = True) -> jax.Array:
-        return jnp.where(has_pair & exists, values, _NEVER)
-
-    def after(record: jax.Array) -> jax.Array:
-        return jnp.arange(len(steps))[:, None] > record[None]
-
-    def onset(happens: jax.Array) -> jax.Array:
-        return place(steps[jnp.argmax(happens, axis=0)], happens.any(axis=0))
-
-    return Properties(
-        drop=size(drop),
-        rate_ratio=size(drop / jnp.maximum(jnp.abs(chosen[-1] - chosen[0]), _LEAST_CHANGE)),
-        drop_onset=onset(rejected < rejected[:1] - limits.drop),
-        peak=size(peak),
-        peak_step=place(steps[peak_at]),
-        drawdown=size(peak - chosen[-1]),
-        below_start=has_pair & (chosen[-1] < chosen[0]),
-        degradation_onset=onset(after(peak_at) & (chosen < peak[None] - limits.degradation)),
-        outside_start=size(outside[0]),
-        outside_minimum=size(least),
-        outside_final=size(outside[-1]),
-        dispersion=size(outside[-1] - least),
-        dispersion_onset=onset(after(least_at) & (outside > least[None] + limits.dispersion)),
-        gain_by_role=size(gain_by_role),
-        receiving_role=place(Role.OTHER_CHOSEN + jnp.argmax(outside_roles, axis=-1), receives),
-        receiving_response=place(receiving, receives),
-    )
+    first = Gauge.start(log_probs[0], roles, steps[0])
+    return jax.lax.scan(later, first, (steps[1:], log_probs[1:]))[0].finish(roles)
 
 
 @struct(eq=False)
@@ -146,6 +220,33 @@ class Likelihoods:
     rejected_mean: jax.Array = number(doc="pi(y-), mean over prompts")
     rejected_max: jax.Array = number(doc="pi(y-), largest over prompts")
     unseen_mean: jax.Array = number(doc="mean probability of one response outside the pair")
+
+
+def likelihood_point(
+    log_probs: TableArray, roles: TableArray, *, drop_underflow: bool = False
+) -> Likelihoods:
+    """`likelihoods` at one record: numbers instead of curves.
+
+    Args:
+        log_probs: log-probabilities (nats), [prompt, response].
+        roles: the scenario's roles, [prompt, response].
+        drop_underflow: as in `likelihoods`.
+    """
+    masks = role_masks(roles)
+    has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
+    log_chosen, log_rejected, _ = _masses(log_probs, roles)
+    chosen, rejected = jnp.exp(log_chosen), jnp.exp(log_rejected)
+    counts = (1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]) * has_pair[:, None]
+    if drop_underflow:
+        counts = counts * (log_probs > _FLOAT32_UNDERFLOW)
+    weight = has_pair / jnp.sum(has_pair)
+    return Likelihoods(
+        chosen_mean=chosen @ weight,
+        chosen_min=jnp.min(jnp.where(has_pair, chosen, jnp.inf)),
+        rejected_mean=rejected @ weight,
+        rejected_max=jnp.max(jnp.where(has_pair, rejected, -jnp.inf)),
+        unseen_mean=jnp.sum(counts * jnp.exp(log_probs)) / jnp.maximum(jnp.sum(counts), 1),
+    )
 
 
 @functools.partial(jax.jit, static_argnames="drop_underflow")
@@ -164,25 +265,19 @@ def likelihoods(
             smallest float32 (1.4e-45) are zero and are left out of the unseen mean, which jumps
             up when that happens.
     """
-    masks = role_masks(roles)
-    has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
-    chosen = jnp.exp(_log_mass(log_probs, masks[..., Role.OWN_CHOSEN]))
-    rejected = jnp.exp(_log_mass(log_probs, masks[..., Role.OWN_REJECTED]))
-    counts = (1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]) * has_pair[:, None]
-    counts = jnp.broadcast_to(counts, log_probs.shape)
-    if drop_underflow:
-        counts = counts * (log_probs > _FLOAT32_UNDERFLOW)
-    weight = has_pair / jnp.sum(has_pair)
-    return Likelihoods(
-        chosen_mean=chosen @ weight,
-        chosen_min=jnp.min(jnp.where(has_pair[None], chosen, jnp.inf), axis=-1),
-        rejected_mean=rejected @ weight,
-        rejected_max=jnp.max(jnp.where(has_pair[None], rejected, -jnp.inf), axis=-1),
-        unseen_mean=jnp.sum(counts * jnp.exp(log_probs), (-2, -1))
-        / jnp.maximum(jnp.sum(counts, (-2, -1)), 1),
-    )
+    point = functools.partial(likelihood_point, drop_underflow=drop_underflow)
+    found: Likelihoods = jax.vmap(point, in_axes=(0, None))(log_probs, roles)
+    return found
 
 
-def _log_mass(log_probs: CurveArray, mask: TableArray) -> jax.Array:
-    """Logarithm of the total probability under a mask, [record, prompt]; exact far below 1e-308."""
-    return logsumexp(jnp.where(mask[None] > 0, log_probs, -jnp.inf), axis=-1)
+def _masses(log_probs: TableArray, roles: TableArray) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log mass of the own chosen, of the own rejected, and the mass outside, each [prompt]."""
+    is_chosen, is_rejected = roles == Role.OWN_CHOSEN, roles == Role.OWN_REJECTED
+    outside = jnp.where(is_chosen | is_rejected, 0, jnp.exp(log_probs))
+    chosen, rejected = _log_mass(log_probs, is_chosen), _log_mass(log_probs, is_rejected)
+    return chosen, rejected, jnp.sum(outside, axis=-1)
+
+
+def _log_mass(log_probs: TableArray, mask: jax.Array) -> jax.Array:
+    """Logarithm of the total probability under a mask, [prompt]; exact far below 1e-308."""
+    return logsumexp(jnp.where(mask, log_probs, -jnp.inf), axis=-1)

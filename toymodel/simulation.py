@@ -14,19 +14,18 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from toymodel import gradients, losses, optimisers, policies, sampling, scenarios
+from toymodel import losses, optimisers, policies, scenarios, training
 from toymodel._errors import refuse
 from toymodel._typing import Scalar, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Scenario
+from toymodel.training import State
 from toymodel.trajectory import Trajectory
 
 _DEFAULT_RECORDS = 200
 _BLOCK = 8  # stops a compiled call makes; fixed, so that every schedule shares one compilation
 _STOPS = 50  # at least so many stops a run, for the progress bar and for Ctrl-C
-
-State = tuple[Any, Any]  # parameters and the optimiser's memory, with a leading seed axis
 
 
 def simulate(
@@ -175,8 +174,8 @@ def _start(
     """The SFT stage, the reference it leaves and the optimiser's fresh memory, for every seed."""
 
     def one(key: jax.Array) -> tuple[Fit, TableArray, State]:
-        params, fit = policy.fit(world.log_table, key)
-        return fit, policy.log_probs(params), (params, method.build().init(params))
+        params, reference, fit = training.start(world, policy, key)
+        return fit, reference, (params, method.build().init(params))
 
     return jax.vmap(one)(keys)
 
@@ -195,17 +194,13 @@ def _advance(
     batch_size: int | None,
 ) -> tuple[State, TableArray]:
     """Train through one block of segments, recording at the end of each, for every seed."""
-    optimiser = method.build()
 
     def one(state: State, reference: TableArray, key: jax.Array) -> tuple[State, TableArray]:
         def step(number: jax.Array, state: State) -> State:
-            params, memory = state
-            pairs = world.pairs
-            if batch_size is not None:
-                pairs = sampling.minibatch(pairs, batch_size, key, number)
-            gradient = gradients.parameters(loss, policy, params, reference, pairs)
-            updates, memory = optimiser.update(gradient, memory, params)
-            return optax.apply_updates(params, updates), memory
+            return training.update(
+                *(world, policy, loss, method, reference, key, number, state),
+                batch_size=batch_size,
+            )
 
         def segment(state: State, span: tuple[jax.Array, jax.Array]) -> tuple[State, TableArray]:
             start, length = span

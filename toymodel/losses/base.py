@@ -101,6 +101,10 @@ class PreferenceLoss(abc.ABC):
     formula: ClassVar[str] = ""
     paper: ClassVar[str] = ""
 
+    #: Whether each pair's slopes are a function of its margin alone. Then the partition function
+    #: cancels, and sweeps compute nothing but the pairs' logits until something is recorded.
+    of_margin: ClassVar[bool] = False
+
     @property
     def takes_weights(self) -> bool:
         """Whether pairs may have unequal weights in the mean."""

@@ -30,6 +30,7 @@ class DPO(PreferenceLoss):
         (-0.269, 0.269)
     """
 
+    of_margin = True
     beta: Scalar = number(
         default=0.1, above=0, doc="inverse temperature: strength of the reference"
     )

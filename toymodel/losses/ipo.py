@@ -24,6 +24,7 @@ class IPO(PreferenceLoss):
     divides each log-ratio by its response's length.
     """
 
+    of_margin = True
     eta: Scalar = number(default=0.1, above=0, doc="regularisation: the target margin is 1/(2 eta)")
     per_token: bool = static(default=False, doc="divide each log-ratio by its length, as TRL does")
 

@@ -11,6 +11,7 @@ from toymodel.losses.base import PairBatch, PreferenceLoss, register
 class MarginLoss(PreferenceLoss):
     r"""A loss :math:`\phi(\beta m)` with slopes :math:`a_+ = \beta\phi'(\beta m) = -a_-`."""
 
+    of_margin = True
     beta: Scalar
 
     @abc.abstractmethod
