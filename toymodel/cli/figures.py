@@ -14,7 +14,7 @@ from toymodel.paper import calibration, report
 def reproduce(
     *names: str,
     out: Path = Path("figures"),
-    seeds: int = 200,
+    seeds: int | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     x64: X64 = False,
@@ -24,7 +24,10 @@ def reproduce(
 
     Examples:
 
-    `toymodel reproduce` draws all but the race, in about half a minute.
+    `toymodel reproduce` draws the paper's figures, in about half a minute.
+
+    `toymodel reproduce phase-diagrams` maps where each property appears, in some minutes; stopped,
+    it goes on where it was.
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
@@ -32,11 +35,12 @@ def reproduce(
     ----------
     names
         Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
-        since it takes minutes: race.
+        since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
+        phases_sft, phases_initial, phases_width).
     out
         Folder for pictures and captions.
     seeds
-        Seeds for each curve, 0 to seeds - 1.
+        Seeds for each curve or cell, 0 to seeds - 1. Default: 200; 64 for phase diagrams.
     strict
         Exit with 3 unless every comparison is reached.
     """

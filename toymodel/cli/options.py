@@ -1,6 +1,8 @@
 """What commands share: exit codes, common options and how results print."""
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -22,3 +24,21 @@ def set_precision(x64: bool) -> None:
 def as_json(value: Any) -> str:
     """Plain data as JSON text."""
     return json.dumps(value, indent=2)
+
+
+def keep_compilations() -> None:
+    """Keep compiled programs between commands, in the user's cache folder.
+
+    ``TOYMODEL_CACHE`` names another folder; empty, it keeps nothing.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = os.environ.get("TOYMODEL_CACHE", str(Path(base) / "toymodel" / "xla"))
+    if not folder:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:  # nothing to keep them in: compile each time
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]

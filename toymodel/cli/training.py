@@ -69,6 +69,8 @@ def simulate(
     set_precision(x64)
     chosen = _settings(settings, ("policy", "loss", "optimiser"))
     chosen["policy"] = {**({"hidden": (100,)} if policy == "mlp" else {}), **chosen["policy"]}
+    if "learning_rate" in chosen["optimiser"]:
+        learning_rate = chosen["optimiser"].pop("learning_rate")
     folder = None if out is None else writable_folder(out)
     run = simulation.simulate(
         scenario,

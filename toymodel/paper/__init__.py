@@ -4,7 +4,14 @@ Yan et al., "3D-Properties: Identifying Challenges in DPO and Charting a Path Fo
 arXiv:2406.07327.
 """
 
-from toymodel.paper import figure1, figure2, figure3, race, unseen  # noqa: F401  (each registers)
+from toymodel.paper import (  # noqa: F401  (each registers)
+    figure1,
+    figure2,
+    figure3,
+    phases,
+    race,
+    unseen,
+)
 from toymodel.paper.compare import Agreement, agreement
 from toymodel.paper.data import digitised, tables
 from toymodel.paper.figure3 import figure3_curves

@@ -44,6 +44,8 @@ class PaperFigure:
         compare: the data -> our numbers beside the paper's.
         table: the data -> more to go under the caption, as Markdown; optional.
         on_request: made only when named, since it takes minutes.
+        group: a name that stands for several figures; optional.
+        seeds: seeds a curve or cell, where none are asked for.
     """
 
     name: str
@@ -54,6 +56,8 @@ class PaperFigure:
     compare: Callable[[xr.Dataset], list[Claim]]
     table: Callable[[xr.Dataset], str] | None = None
     on_request: bool = False
+    group: str = ""
+    seeds: int = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +87,13 @@ def register(figure: PaperFigure) -> PaperFigure:
     return figure
 
 
-def get(name: str) -> PaperFigure:
-    """A figure by name; an unknown one is refused with the nearest."""
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES)
-    return FIGURES[name]
+def get(name: str) -> list[PaperFigure]:
+    """The figures that a name stands for; an unknown one is refused with the nearest."""
+    group = [figure for figure in FIGURES.values() if figure.group == name.replace("_", "-")]
+    if name not in FIGURES and not group:
+        groups = {figure.group for figure in FIGURES.values()} - {""}
+        raise unknown("figure", name, [*FIGURES, *groups])
+    return group or [FIGURES[name]]
 
 
 def as_text(results: Sequence[Reproduced]) -> str:

@@ -17,24 +17,25 @@ def reproduce(
     names: str | Sequence[str] = (),
     out: str | Path = "figures",
     *,
-    seeds: int = 200,
+    seeds: int | None = None,
     progress: bool = True,
 ) -> list[Reproduced]:
     """Compute, compare and draw figures of the paper.
 
     Args:
-        names: a figure such as ``"fig3"``, or several; where empty, all but those made only on
-            request.
+        names: a figure such as ``"fig3"`` or a group such as ``"phase-diagrams"``, or several;
+            where empty, all but those made only on request.
         out: folder for pictures (PNG) and their captions with numbers (Markdown).
-        seeds: seeds a curve.
+        seeds: seeds a curve or cell; default: 200 for the paper's figures, 64 for maps.
         progress: show a progress bar.
 
     Raises:
         InputError: an unknown figure, fewer than one seed, or a folder that cannot be written.
     """
-    named = [get(name) for name in ([names] if isinstance(names, str) else names)]
+    asked = [names] if isinstance(names, str) else names
+    named = [figure for name in asked for figure in get(name)]
     figures = named or [figure for figure in FIGURES.values() if not figure.on_request]
-    if not isinstance(seeds, int) or seeds < 1:
+    if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
         raise refuse("seeds", seeds, "a whole number >= 1")
     folder = writable_folder(out)
     done = []
@@ -42,12 +43,13 @@ def reproduce(
         for figure in bar:
             bar.set_postfix_str(figure.name)
             start = time.perf_counter()
-            data = figure.compute(seeds)
+            count = figure.seeds if seeds is None else seeds
+            data = figure.compute(count)
             claims = figure.compare(data)
             picture = folder / f"{figure.name}.png"
             figure.draw(data).savefig(picture)
             more = f"\n{figure.table(data)}" if figure.table else ""
-            (folder / f"{figure.name}.md").write_text(_caption(figure, claims, seeds) + more)
+            (folder / f"{figure.name}.md").write_text(_caption(figure, claims, count) + more)
             done.append(Reproduced(figure.name, claims, picture, time.perf_counter() - start))
     return done
 

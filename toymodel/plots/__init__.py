@@ -2,6 +2,8 @@
 
 from toymodel.plots.curves import likelihoods, log_gradients, log_likelihoods
 from toymodel.plots.losses import gallery, portrait
+from toymodel.plots.marginals import marginal, scatter
+from toymodel.plots.phase import phase_diagram, three_phases
 from toymodel.plots.tables import heat_map, policy_table
 
 __all__ = [
@@ -10,6 +12,10 @@ __all__ = [
     "likelihoods",
     "log_gradients",
     "log_likelihoods",
+    "marginal",
+    "phase_diagram",
     "policy_table",
     "portrait",
+    "scatter",
+    "three_phases",
 ]

@@ -27,6 +27,8 @@ PAPER = "black"
 
 #: Sequential map for probabilities: even in lightness, so it survives print and colour blindness.
 PROBABILITY_MAP = "cividis"
+#: Sequential map for other sizes: nothing is pale, so that black lines show.
+QUANTITY_MAP = "YlGnBu"
 
 _SETTINGS: dict[Any, Any] = {
     "font.size": 10,

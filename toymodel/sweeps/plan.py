@@ -13,7 +13,6 @@ import numpy as np
 from toymodel import losses, optimisers, policies, scenarios
 from toymodel._errors import refuse
 from toymodel.losses import PreferenceLoss
-from toymodel.optimisers import Custom, Optimiser
 from toymodel.policies import Policy
 from toymodel.scenarios import Scenario
 from toymodel.sweeps import axes, records

@@ -30,7 +30,7 @@ def sweep(
     chunk: int | None = None,
     workers: int | None = None,
     cluster: Any = None,
-    progress: bool = True,
+    progress: bool | None = True,
 ) -> xr.Dataset:
     """Train every cell of a design and return what was recorded, labelled.
 
@@ -51,7 +51,8 @@ def sweep(
         chunk: cells trained at once. Default: as many as fit the cache.
         workers: streams of blocks on this machine. Default: one a core.
         cluster: compute on Dask instead: ``"local"``, an address, a scheduler file, or a Client.
-        progress: show a progress bar if the sweep takes more than two seconds.
+        progress: show a progress bar if the sweep takes more than two seconds; None: only on a
+            terminal.
 
     Returns:
         A Dataset with a dimension for each axis, and ``prompt``, ``step`` and so on after them.
@@ -94,7 +95,7 @@ def resume(
     *,
     workers: int | None = None,
     cluster: Any = None,
-    progress: bool = True,
+    progress: bool | None = True,
 ) -> xr.Dataset:
     """Go on with a stored sweep that was stopped; finished blocks are not computed again.
 
@@ -121,7 +122,7 @@ def open_sweep(store: str | Path) -> xr.Dataset:
 
 
 def _run(
-    plan: Plan, target: Target, workers: int | None, cluster: Any, progress: bool
+    plan: Plan, target: Target, workers: int | None, cluster: Any, progress: bool | None
 ) -> xr.Dataset:
     layout = target.layout
     with target.locked():
@@ -135,7 +136,7 @@ def _run(
             desc="sweep",
             delay=2,
             smoothing=0.05,
-            disable=not progress,
+            disable=None if progress is None else not progress,
         ) as bar:
             for block, digest in _engine(plan, target, pending, workers, cluster):
                 target.commit(block, digest)

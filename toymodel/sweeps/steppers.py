@@ -130,7 +130,7 @@ class _AnyStepper(Stepper):
 
 
 def _broadcasting(method: Callable[..., Any]) -> Callable[..., Any]:
-    """One number a cell, [cell], meets rows [..., cell]: meant here, an error elsewhere in tests."""
+    """One number a cell, [cell], meets rows [..., cell]: meant, in this class."""
 
     @functools.wraps(method)
     def allowing(*arguments: Any) -> Any:

@@ -1,0 +1,191 @@
+"""Phase diagrams: where drop, degradation and dispersion appear, with Adam and with SGD.
+
+Not in the paper, whose figures show single settings: around the calibrated one, five pairs of
+settings are swept, with 64 seeds a cell.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from toymodel import plots, sweeps
+from toymodel._version import __version__
+from toymodel.losses import DPO, SFTDPO, FlexDPO, PreferenceLoss
+from toymodel.paper.report import Claim, PaperFigure, register
+from toymodel.paper.setting import CALIBRATED, EPOCHS
+from toymodel.policies import MLP
+from toymodel.sweeps import Axis, Sweep, geomspace
+
+#: Stores of the sweeps: stopped ones go on, and `toymodel plot` draws from them.
+STORES = Path("runs/phase-diagrams")
+
+#: Learning rates that push the rejected down alike (by 120 and 142 nats) in the calibrated setting.
+RATES = {"adam": float(CALIBRATED.learning_rate), "sgd": 0.3}
+_RATE = "learning rate, as a multiple"
+_POINTS = 12
+_BETA = geomspace(0.002, 0.2, _POINTS)
+_INITIAL = geomspace(0.005, 0.12, _POINTS)
+_MULTIPLES = geomspace(0.1, 10, _POINTS)
+_STRENGTHS = geomspace(0.005, 0.5, _POINTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One pair of settings.
+
+    Args:
+        title: what is shown, in a line.
+        caption: two lines that help to read it.
+        loss: the preference loss.
+        x: the setting across, or `_RATE`.
+        y: the setting upwards.
+        values: of both.
+    """
+
+    title: str
+    caption: str
+    loss: PreferenceLoss
+    x: str
+    y: str
+    values: Mapping[str, tuple[Any, ...]]
+
+    def sweep(self, name: str, optimiser: str, seeds: int) -> xr.Dataset:
+        """One optimiser's diagram; stopped before its end, it goes on."""
+        rate = RATES[optimiser]
+        base = Sweep(
+            "both_on_policy",
+            CALIBRATED.policy,
+            self.loss,
+            optimiser,
+            learning_rate=None if _RATE in self.values else rate,
+            steps=EPOCHS,
+        )
+        axes = [
+            Axis(dim, {"learning_rate": tuple(rate * m for m in values)})
+            if dim == _RATE
+            else Axis(dim, {dim: values})
+            for dim, values in self.values.items()
+        ]
+        store = STORES / f"{name}-{optimiser}-{seeds}-{__version__}.zarr"
+        found = sweeps.sweep(base, [*axes, {"seed": range(seeds)}], store=store, progress=None)
+        if _RATE in found.dims:
+            found = found.drop_vars("learning_rate").assign_coords(
+                {_RATE: list(self.values[_RATE])}
+            )
+        return found
+
+
+_NETWORK = tuple(MLP(hidden=(width,)) for width in (8, 16, 32, 64, 128, 256))
+
+STUDIES = {
+    "phases_rate": Study(
+        "beta against learning rate",
+        "Across: the learning rate, as a multiple of the calibrated one (Adam 3e-4, SGD 0.3); up: "
+        "DPO's beta. Inside the black line half of all seeds and prompts show the property.\n"
+        "The drop needs nothing but training long enough; degradation and dispersion fill a wide "
+        "band of the map with Adam and are absent with SGD at every rate.",
+        DPO(),
+        _RATE,
+        "loss.beta",
+        {"loss.beta": tuple(_BETA), _RATE: tuple(_MULTIPLES)},
+    ),
+    "phases_flex": Study(
+        "strength on the chosen against strength on the rejected (Flex-DPO)",
+        "Across: the pull on the chosen; up: the push on the rejected. The diagonal is DPO.\n"
+        "Below the diagonal the chosen is pulled harder than the rejected is pushed; read off how "
+        "far below it one has to go before degradation and dispersion disappear.",
+        FlexDPO(),
+        "loss.beta_chosen",
+        "loss.beta_rejected",
+        {"loss.beta_rejected": tuple(_STRENGTHS), "loss.beta_chosen": tuple(_STRENGTHS)},
+    ),
+    "phases_sft": Study(
+        "weight of the SFT term against beta (DPO with SFT)",
+        "Across: the weight of the SFT term; up: beta.\n"
+        "Read off, for a given beta, the smallest weight to the right of which the chosen no "
+        "longer falls.",
+        SFTDPO(),
+        "loss.gamma",
+        "loss.beta",
+        {"loss.beta": tuple(_BETA), "loss.gamma": tuple(geomspace(1e-5, 0.1, _POINTS))},
+    ),
+    "phases_initial": Study(
+        "initial probability of the chosen against that of the rejected",
+        "Across and up: the initial probability of each of the four chosen and of each of the four "
+        "rejected responses; the paper's four scenarios stand near the corners.\n"
+        "Above the diagonal the rejected begins likelier than the chosen. The network is fitted to "
+        "each table anew.",
+        CALIBRATED.loss,
+        "scenario.chosen",
+        "scenario.rejected",
+        {"scenario.rejected": tuple(_INITIAL), "scenario.chosen": tuple(_INITIAL)},
+    ),
+    "phases_width": Study(
+        "width of the hidden layer against learning rate",
+        "Across: the learning rate, as a multiple of the calibrated one; up: hidden units.\n"
+        "Wider networks move further at one rate of Adam, so the band of degradation shifts to "
+        "smaller rates as the network grows.",
+        CALIBRATED.loss,
+        _RATE,
+        "policy.hidden",
+        {"policy.hidden": tuple(p.hidden for p in _NETWORK), _RATE: tuple(_MULTIPLES)},
+    ),
+}
+
+
+def compute(name: str, seeds: int) -> xr.Dataset:
+    """The properties over both settings and both optimisers."""
+    study = STUDIES[name]
+    found = [study.sweep(name, optimiser, seeds) for optimiser in RATES]
+    return xr.concat(
+        [one.drop_vars("learning_rate", errors="ignore") for one in found],
+        xr.DataArray(list(RATES), dims="optimiser", name="optimiser"),
+    )
+
+
+def draw(name: str, found: xr.Dataset) -> Figure:
+    """Drop, degradation and dispersion by optimiser."""
+    study = STUDIES[name]
+    return plots.three_phases(found, study.x, study.y, columns="optimiser")
+
+
+def compare(found: xr.Dataset) -> list[Claim]:
+    """How much of each map shows each property, and that SGD shows no more than Adam."""
+    claims = []
+    shares = {}
+    for what, onset in (
+        ("drop", "drop_onset"),
+        ("degradation", "degradation_onset"),
+        ("dispersion", "dispersion_onset"),
+    ):
+        came = np.isfinite(found[onset]).mean(("seed", "prompt")) >= 0.5
+        for optimiser in RATES:
+            share = float(came.sel(optimiser=optimiser).mean())
+            shares[what, optimiser] = share
+            is_bound = what != "drop" and optimiser == "sgd"
+            aim = f"<= {shares[what, 'adam']:.3f}" if is_bound else "-"
+            reached = not is_bound or share <= shares[what, "adam"]
+            claims.append(Claim(optimiser, f"share of cells: {what}", share, aim, reached))
+    return claims
+
+
+def _figure(name: str, study: Study) -> PaperFigure:
+    return PaperFigure(
+        name=name,
+        title=f"Phase diagram: {study.title}",
+        caption=study.caption,
+        compute=lambda seeds: compute(name, seeds),
+        draw=lambda found: draw(name, found),
+        compare=compare,
+        on_request=True,
+        group="phase-diagrams",
+        seeds=64,
+    )
+
+
+FIGURES = [register(_figure(name, study)) for name, study in STUDIES.items()]
