@@ -1,12 +1,12 @@
-"""The row form of a policy is the policy: the same logits, the same derivative, many cells at once."""
+"""The row form of a policy is the policy: the same logits and derivative, many cells at once."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.strategies import relative_error
 
 import toymodel as tm
+from tests.strategies import relative_error
 from toymodel.policies import rows
 
 SHAPE, CELLS = (3, 5), 4

@@ -18,8 +18,8 @@ LAYERS = [
     *("_typing", "_errors", "_version", "_struct", "_registry"),
     *("scenarios", "sampling", "policies"),
     *("losses", "optimisers", "gradients", "rewards", "exact", "identities", "portraits"),
-    *("properties", "storage", "trajectory", "flow", "simulation"),
-    *("plots", "paper", "cli"),
+    *("properties", "storage", "training", "trajectory", "flow", "simulation", "sweeps"),
+    *("plots", "paper", "cli", "__main__"),
 ]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -89,7 +89,7 @@ def test_importing_is_light():
 
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (toymodel, toymodel.losses, toymodel.policies)
+    for module in (toymodel, toymodel.losses, toymodel.policies, toymodel.plots, toymodel.sweeps)
     for name in module.__all__
 }
 

@@ -1,4 +1,4 @@
-"""The design of a sweep: axes, settings by dotted name, what is refused, and plain data there and back."""
+"""The design of a sweep: axes, settings by dotted name, refusals, plain data there and back."""
 
 import json
 
@@ -211,7 +211,10 @@ def test_an_empty_design_is_one_cell():
     "over",
     [
         {"loss.beta_chosen": tm.geomspace(0.01, 1, 7), "seed": range(3)},
-        {"loss": ["dpo", tm.losses.FlexDPO(0.3, 0.2)], "policy": ["tabular", tm.MLP(hidden=(8, 4))]},
+        {
+            "loss": ["dpo", tm.losses.FlexDPO(0.3, 0.2)],
+            "policy": ["tabular", tm.MLP(hidden=(8, 4))],
+        },
         [tm.random({"learning_rate": tm.between(1e-3, 1)}, 4), {"optimiser.b2": [0.9, 0.99]}],
         {"scenario": ["both_off_policy", tm.scenarios.both_on_policy()]},
     ],

@@ -1,4 +1,4 @@
-"""Killed at random instants and resumed, a sweep ends with the bits of one that nobody disturbed."""
+"""Killed at random instants and resumed, a sweep ends with the bits of an undisturbed one."""
 
 import os
 import random

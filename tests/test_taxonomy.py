@@ -46,6 +46,15 @@ def test_traits_are_those_of_theory(trait):
     assert {name for name in have | lack if getattr(kind(name), trait)} == have
 
 
+def test_losses_that_declare_themselves_of_the_margin_are():
+    declared = {name for name in losses.names() if losses.get(name).of_margin}
+    assert {"dpo", "ipo", "cdpo", "hinge"} <= declared
+    for name in declared:
+        traits = kind(name)
+        assert traits.of_margin, name
+        assert not traits.batch_coupled, name
+
+
 @pytest.mark.parametrize(("name", "force"), FORCES.items())
 def test_force_on_unseen_responses(name, force):
     assert kind(name).force is force

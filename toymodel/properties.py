@@ -80,7 +80,7 @@ class Gauge:
     dispersion_onset: jax.Array = number(doc="since the minimum so far, [prompt]")
 
     @classmethod
-    def start(cls, log_probs: TableArray, roles: TableArray, step: int = 0) -> "Gauge":
+    def start(cls, log_probs: TableArray, roles: TableArray, step: Scalar = 0) -> "Gauge":
         """At the first record.
 
         Args:

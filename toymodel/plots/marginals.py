@@ -1,5 +1,7 @@
 """Curves and clouds of a sweep: a result against one axis, with bands over seeds; drawn cells."""
 
+import warnings
+
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
@@ -59,7 +61,7 @@ def marginal(
                 name = None if key is None else f"{labelled.words(str(hue))} = {_short(key)}"
                 axes.plot(scale.places, mean.values, "o-", markersize=3, color=colour, label=name)
                 if "seed" in one.dims and x != "seed" and one.sizes["seed"] > 1:
-                    ends = one.quantile([(1 - band) / 2, (1 + band) / 2], "seed").transpose(..., x)
+                    ends = _band(one, band).transpose(..., x)
                     axes.fill_between(scale.places, *ends.values, color=colour, alpha=0.2, lw=0)
             scale.apply(axes, "x")
             axes.sharey(panels[0, 0])
@@ -123,6 +125,13 @@ def scatter(found: xr.Dataset, x: str, y: str, value: str = "drawdown") -> Figur
         over = labelled.rest(found[value], [str(dim)])
         figure.suptitle(f"mean over {over}" if over else "", fontsize=9, color="#444444")
     return figure
+
+
+def _band(one: xr.DataArray, share: float) -> xr.DataArray:
+    """Both ends of the middle share of seeds; NaN where no seed counts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a slice without numbers
+        return one.quantile([(1 - share) / 2, (1 + share) / 2], "seed")
 
 
 def _colours(found: xr.Dataset, hue: str | None, count: int) -> list:

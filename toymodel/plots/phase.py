@@ -1,10 +1,12 @@
 """Phase diagrams: any result of a sweep over two of its axes, and where a property sets in."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,7 +24,7 @@ ONSETS = {
     "dispersion": "dispersion_onset",
 }
 _TITLES = {"drop": "Drop", "drawdown": "Degradation", "dispersion": "Dispersion"}
-_LINES = {0.05: ":", 0.5: "-", 0.95: "--"}
+_LINES: dict[float, Any] = {0.05: ":", 0.5: "-", 0.95: "--"}
 _COUNTED = (1, 2)  # status of cells that count: ok and poor fit
 
 
@@ -131,7 +133,7 @@ def _limits(
 
 def _map(
     axes: Axes, part: xr.Dataset, x: str, y: str, value: str, limits: Normalize
-) -> tuple[object, bool]:
+) -> tuple[QuadMesh, bool]:
     """One panel; returns its image and whether cells are missing."""
     table = _averaged(part, value, (x, y)).transpose(y, x)
     scales = [labelled.Scale.of(part, axis) for axis in (x, y)]
@@ -145,7 +147,7 @@ def _map(
         axes.add_patch(Rectangle(corner, *size, fill=False, hatch="////", linewidth=0))
     onset = ONSETS.get(value)
     if onset in part and min(table.shape) > 1:
-        came = np.isfinite(part[onset]).astype(float)
+        came = part[onset].notnull().astype(float)
         if "status" in part:
             came = came.where(part["status"].isin(_COUNTED))
         share = came.mean([dim for dim in came.dims if dim not in (x, y)]).transpose(y, x).values

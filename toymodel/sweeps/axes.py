@@ -50,11 +50,11 @@ class Range:
     def at(self, share: np.ndarray) -> list[Any]:
         """The numbers at some shares of the way, 0 to 1."""
         if self.whole:
-            return (self.low + np.floor(share * (self.high - self.low + 1))).astype(int).tolist()
+            return list(map(int, self.low + np.floor(share * (self.high - self.low + 1))))
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
-            return np.exp(low + share * (high - low)).tolist()  # type: ignore[no-any-return]
-        return (self.low + share * (self.high - self.low)).tolist()  # type: ignore[no-any-return]
+            return list(map(float, np.exp(low + share * (high - low))))
+        return list(map(float, self.low + share * (self.high - self.low)))
 
 
 Values: TypeAlias = Iterable[Any]

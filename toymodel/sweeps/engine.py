@@ -26,7 +26,12 @@ _FITS_AT_ONCE = 64
 _FITS_KEPT = 64
 _POOR_FIT = 0.05  # in probability; as in a trajectory's own warning
 
+_PROGRAMS_KEPT = 256
+
 Results = dict[str, np.ndarray]
+
+_compiling = threading.Lock()  # two threads that need one program compile it once
+_compiled: OrderedDict[Any, Any] = OrderedDict()
 
 
 class Engine:
@@ -40,8 +45,7 @@ class Engine:
         self.plan = plan
         self._x64 = jnp.result_type(float) == jnp.float64  # which threads do not inherit
         self._fits: OrderedDict[Any, Any] = OrderedDict()
-        self._lock, self._compiling = threading.Lock(), threading.Lock()
-        self._compiled: dict[Any, Any] = {}
+        self._lock = threading.Lock()
         steps = plan.sweep.steps
         stops = records.stops(plan.records, steps)
         self._spans = jnp.asarray(stops[:-1]), jnp.asarray(np.diff(stops))
@@ -96,12 +100,16 @@ class Engine:
     def _trained(self, structure: Structure, arguments: tuple[Any, ...]) -> dict[str, jax.Array]:
         """`_train`, compiled once for all threads."""
         shapes = [jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)]
-        key = (structure, jax.tree.structure(arguments), tuple(shapes))
-        with self._compiling:
-            if key not in self._compiled:
+        key = (structure, self.plan.records, jax.tree.structure(arguments), tuple(shapes))
+        with _compiling:
+            if key not in _compiled:
                 lowered = _train.lower(structure, self.plan.records, *arguments)
-                self._compiled[key] = lowered.compile()
-        found: dict[str, jax.Array] = self._compiled[key](*arguments)
+                _compiled[key] = lowered.compile()
+            _compiled.move_to_end(key)
+            while len(_compiled) > _PROGRAMS_KEPT:
+                _compiled.popitem(last=False)
+            program = _compiled[key]
+        found: dict[str, jax.Array] = program(*arguments)
         return found
 
     def _labelled(self, raw: Mapping[str, Any], error: np.ndarray) -> Results:
@@ -124,8 +132,9 @@ class Engine:
         table = np.stack([seeds.astype(float), *(numbers[name] for name in of_fit)], axis=1)
         distinct, index = np.unique(table, axis=0, return_inverse=True)
         fits = []
-        for start in range(0, len(distinct), _FITS_AT_ONCE):
-            at = np.minimum(np.arange(start, start + _FITS_AT_ONCE), len(distinct) - 1)
+        together = min(_FITS_AT_ONCE, 2 ** (len(distinct) - 1).bit_length())
+        for start in range(0, len(distinct), together):
+            at = np.minimum(np.arange(start, start + together), len(distinct) - 1)
             rows = distinct[at]
             fits.append(self._fit_of(parts, tuple(of_fit), rows))
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves)[index.ravel()], *fits)
@@ -159,9 +168,8 @@ def _spread(by_cell: Any) -> Any:
     if len(devices) == 1:
         return jax.tree.map(jnp.asarray, by_cell)
     mesh = jax.sharding.Mesh(np.asarray(devices), ("cells",))
-    return jax.device_put(
-        by_cell, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("cells"))
-    )
+    by_first_axis = jax.sharding.PartitionSpec("cells")  # type: ignore[no-untyped-call]
+    return jax.device_put(by_cell, jax.sharding.NamedSharding(mesh, by_first_axis))
 
 
 _CURVES = {*(properties.Likelihoods.__dataclass_fields__), "log_probs"}
@@ -236,7 +244,7 @@ def _train(
     (state, gauge, finite), later = jax.lax.scan(segment, begin, (starts, lengths, measured))
     results = {"finite": finite}
     if "properties" in kinds:
-        finish = jax.vmap(lambda one: one.finish(roles), in_axes=-1, out_axes=-1)
+        finish: Any = jax.vmap(lambda one: one.finish(roles), in_axes=-1, out_axes=-1)
         found = finish(gauge)
         results |= {name: getattr(found, name) for name in found.__dataclass_fields__}
     if "final" in kinds:

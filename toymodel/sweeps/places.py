@@ -84,7 +84,8 @@ def place(parts: Parts, setting: str, value: Any) -> Parts:
     """
     path = _path(setting)
     if len(path) == 1:
-        return dataclasses.replace(parts, **{path[0]: _whole_part(path[0], value, parts)})
+        part = str(path[0])
+        return dataclasses.replace(parts, **{part: _whole_part(part, value, parts)})
     if path[0] == "scenario" and path[1:] in [[name] for name in INITIAL]:
         moved = scenarios.with_initial(parts.scenario, **{str(path[1]): value})
         return dataclasses.replace(parts, scenario=moved)
@@ -173,8 +174,8 @@ def _replaced(part: Any, path: list[str | int], value: Any, setting: str) -> Any
             return dataclasses.replace(part, flags=tuple({**dict(part.flags), step: value}.items()))
         return dataclasses.replace(part, options={**part.options, step: value})
     child = _replaced(_child(part, step, setting), rest, value, setting)
-    if isinstance(part, tuple):
-        return (*part[:step], child, *part[step + 1 :])  # type: ignore[operator, misc]
+    if isinstance(part, tuple) and isinstance(step, int):
+        return (*part[:step], child, *part[step + 1 :])
     if isinstance(part, jax.Array | np.ndarray):
         return jnp.asarray(part).at[step].set(child)
-    return dataclasses.replace(part, **{step: child})
+    return dataclasses.replace(part, **{str(step): child})

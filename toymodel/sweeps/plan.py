@@ -329,7 +329,7 @@ def _block_steps(sizes: Mapping[str, int], chunk: int, alone: set[str]) -> dict[
     chunks = min(_CHUNKS_A_BLOCK, max(1, cells // (_LEAST_BLOCKS * chunk)))
     left = chunk * chunks
     steps: dict[str, int] = {}
-    for dim in reversed(sizes):
+    for dim in reversed(list(sizes)):
         steps[dim] = 1 if dim in alone else max(1, min(sizes[dim], left))
         left //= steps[dim]
     return {dim: steps[dim] for dim in sizes}

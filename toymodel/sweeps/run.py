@@ -173,7 +173,7 @@ def _planned(target: Store, path: Path) -> Plan:
             f'jax.config.update("jax_enable_x64", {wanted}) before anything else'
             + (", or --x64" if wanted else ""),
         )
-    return dataclasses.replace(settings.plan_of(stored), layout=target.layout)
+    return settings.planned(stored, target.layout)
 
 
 def _compared(described: Mapping[str, Any], target: Store, path: Path) -> Any:

@@ -4,6 +4,7 @@ Both hold the same keys, so that ``toymodel sweep file.toml`` and a resumed stor
 reader.
 """
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +22,17 @@ from toymodel.policies import Policy
 from toymodel.scenarios import Pairs, Scenario
 from toymodel.sweeps import axes
 from toymodel.sweeps.axes import Axis, Over
+from toymodel.sweeps.layout import Layout
 from toymodel.sweeps.plan import Plan, Sweep, make
 
 _OF_SWEEP = tuple(Sweep.__dataclass_fields__)
 _KEYS = (*_OF_SWEEP, "over", "record", "chunk", "store", "precision")
-_DESIGNS = {
+_DESIGNS: dict[str, Any] = {
     "paired": axes.paired,
     "random": axes.random,
     "latin_hypercube": axes.latin_hypercube,
 }
-_SPACINGS = {
+_SPACINGS: dict[str, Any] = {
     "geomspace": lambda given: axes.geomspace(*given),
     "linspace": lambda given: axes.linspace(*given),
     "range": lambda given: list(range(*(given if isinstance(given, list) else [given]))),
@@ -72,6 +74,16 @@ def plan_of(settings: Mapping[str, Any]) -> Plan:
         settings.get("record", ("properties",)),
         chunk=settings.get("chunk"),
     )
+
+
+def planned(settings: Mapping[str, Any], layout: Layout) -> Plan:
+    """The plan of a stored sweep, whose blocks are as they were cut when it was made.
+
+    Args:
+        settings: what `describe` gave.
+        layout: the store's.
+    """
+    return dataclasses.replace(plan_of(settings), layout=layout)
 
 
 def describe(plan: Plan) -> dict[str, Any]:

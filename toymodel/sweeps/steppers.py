@@ -22,6 +22,7 @@ from toymodel.optimisers import Optimiser
 from toymodel.policies import rows as row_policies
 from toymodel.policies.rows import Entry, RowPolicy, Rows
 from toymodel.scenarios import Pairs
+from toymodel.sweeps import fused
 from toymodel.sweeps.places import Parts, place_all
 
 Numbers: TypeAlias = Mapping[str, jax.Array]  # setting -> its value in every cell, [cell]
@@ -158,7 +159,8 @@ class _RowStepper(Stepper):
         self.whole = [(x, y) for x in range(self.shape[0]) for y in range(self.shape[1])]
         self.of_pairs = sorted({(x, y) for x, c, r in self.pairs for y in (c, r)})
         cells = place_all(parts, self.later)  # leaves [cell] that broadcast against rows
-        self.loss, self.optimiser = cells.loss, cells.optimiser.build()
+        assert isinstance(cells.optimiser, Optimiser)
+        self.loss, self.optimiser = cells.loss, fused.build(cells.optimiser)
 
     @_broadcasting
     def start(self, params: Params) -> tuple[Rows, Any]:
