@@ -44,8 +44,8 @@ def test_bits_are_the_local_runs_though_a_worker_is_killed(tmp_path, two_workers
     store, killed = tmp_path / "cluster.zarr", []
 
     def kill_one():
-        commits = store / "_blocks" / "commits" / "c"
-        while not any(path.is_file() for path in commits.rglob("*")):
+        written = store / "status" / "c"
+        while not any(path.is_file() for path in written.rglob("*")):
             time.sleep(0.01)
         killed.append(next(iter(two_workers.run(os.getpid).values())))
         os.kill(killed[0], signal.SIGKILL)

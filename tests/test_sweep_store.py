@@ -558,7 +558,7 @@ def run_kills(folder, **kills):
 
 
 MANY = {
-    name: pytest.param({name: 40}, marks=pytest.mark.slow, id=f"{name}, often") for name in JOBS
+    name: pytest.param({name: 15}, marks=pytest.mark.slow, id=f"{name}, often") for name in JOBS
 }
 
 

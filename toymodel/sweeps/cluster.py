@@ -112,7 +112,12 @@ def _client(distributed: Any, cluster: Any, workers: int | None) -> Iterator[Any
         return
     if cluster == "local":
         count = workers or os.cpu_count() or 1
-        options = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
+        options = {
+            "n_workers": count,
+            "threads_per_worker": 1,
+            "dashboard_address": ":0",
+            "env": {"NPROC": str(max(1, (os.cpu_count() or 1) // count))},  # XLA's own threads
+        }
         with distributed.LocalCluster(**options) as own, distributed.Client(own) as client:
             own.scheduler.allowed_failures = _DEATHS
             yield client
