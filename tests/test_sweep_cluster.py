@@ -62,7 +62,9 @@ def test_bits_are_the_local_runs_though_a_worker_is_killed(tmp_path, two_workers
 def test_a_cluster_of_our_own_by_address_and_by_file(tmp_path, two_workers):
     local = swept(tmp_path / "local.zarr")
     file = tmp_path / "scheduler.json"
-    two_workers.write_scheduler_file(str(file))
+    # All that a scheduler file need say; `write_scheduler_file` adds statistics of every task run,
+    # which are not always JSON once a worker has died.
+    file.write_text(json.dumps({"address": two_workers.scheduler.address}))
     for name, where in (("address", two_workers.scheduler.address), ("file", str(file))):
         found = swept(tmp_path / f"{name}.zarr", cluster=where)
         np.testing.assert_array_equal(found["drop"], local["drop"])
