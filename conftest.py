@@ -8,7 +8,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 COMMON = {"deadline": None, "print_blob": True}
-hypothesis.settings.register_profile("toymodel", max_examples=50, derandomize=True, **COMMON)
+hypothesis.settings.register_profile("toymodel", max_examples=30, derandomize=True, **COMMON)
 hypothesis.settings.register_profile("explore", max_examples=500, **COMMON)  # other draws each time
 hypothesis.settings.load_profile("toymodel")
 

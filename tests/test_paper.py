@@ -1,11 +1,13 @@
 """The paper's figures: their data, the comparison with digitised curves, the calibration's log."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from toymodel import InputError, paper
-from toymodel.paper import calibration
+from toymodel.paper import calibration, phases
 from toymodel.paper.data import DIGITISED
 
 
@@ -66,6 +68,17 @@ def test_figure3_reaches_the_floor():
     assert max(result.best_distance for result in results) <= 0.05
 
 
+@pytest.fixture
+def small_maps(tmp_path, monkeypatch):
+    """Phase diagrams of two values a setting and few steps, stored nowhere else."""
+    monkeypatch.setattr(phases, "STORES", tmp_path)
+    monkeypatch.setattr(phases, "EPOCHS", 40)
+    for name, study in phases.STUDIES.items():
+        values = {key: (some[0], some[2]) for key, some in study.values.items()}
+        monkeypatch.setitem(phases.STUDIES, name, dataclasses.replace(study, values=values))
+
+
+@pytest.mark.usefixtures("small_maps")
 @pytest.mark.parametrize("figure", paper.FIGURES.values(), ids=lambda figure: figure.name)
 def test_every_figure_computes_compares_and_draws(figure, tmp_path):
     data = figure.compute(2)
