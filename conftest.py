@@ -13,6 +13,13 @@ hypothesis.settings.register_profile("explore", max_examples=500, **COMMON)  # o
 hypothesis.settings.load_profile("toymodel")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """A process may map 65,530 regions of memory, and a file's programs take up to 15,000."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float32():
     """Run a test in JAX's default precision."""

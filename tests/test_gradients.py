@@ -159,7 +159,8 @@ def test_probabilities(name, data):
     ours, automatic = in_probabilities(loss, draws.here(pairs))
     probabilities = jnp.exp(jnp.stack([pairs.chosen, pairs.rejected]))
     scale = 1e-4 * jnp.max(jnp.abs(automatic * probabilities), axis=0, keepdims=True)
-    assert draws.relative_error(ours, automatic, scale / probabilities) < 1e-10
+    rounding = 1e-5  # where slopes of size one cancel, autodiff is left with their rounding
+    assert draws.relative_error(ours, automatic, (scale + rounding) / probabilities) < 1e-10
 
 
 @both_precisions
