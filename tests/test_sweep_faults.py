@@ -21,6 +21,14 @@ tm.sweep(base, over, store=sys.argv[1], chunk=2, workers=2, progress=False)
 """
 
 
+# As a terminal starts it: a shell's background jobs ignore Ctrl-C, and so do their children.
+COMMAND = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("toymodel", run_name="__main__")
+"""
+
+
 def start(store, cache):
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(store)],
@@ -82,7 +90,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         "learning_rate = { linspace = [0.1, 1, 60] }\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "toymodel", "sweep", str(settings), "--store", str(store)],
+        [sys.executable, "-c", COMMAND, "sweep", str(settings), "--store", str(store)],
         env={**os.environ, "TOYMODEL_CACHE": ""},
         stderr=subprocess.PIPE,
         text=True,

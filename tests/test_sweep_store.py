@@ -541,14 +541,14 @@ def kill_everywhere(name, folder, kills):
     _, changes = in_a_fork(job, undisturbed)
     expected = contents(undisturbed)
     points = np.unique(np.linspace(1, changes, kills).astype(int)).tolist()
-    died = 0
     for point in points:
         path = started(str(point))
-        died += in_a_fork(job, path, point)[0]
+        killed = in_a_fork(job, path, point)[0]
+        # Threads make the count of changes vary a little, so a late one may not come.
+        assert killed or point > 0.8 * changes, f"{name} ended before change {point} of {changes}"
         in_a_fork(resumed, path)
         assert contents(path) == expected, f"{name}, killed before change {point} of {changes}"
         shutil.rmtree(path.parent)
-    assert died > 0.8 * len(points)  # threads make the count of changes vary a little
 
 
 def run_kills(folder, **kills):
