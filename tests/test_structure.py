@@ -16,10 +16,10 @@ MOST_LINES = 400
 #: A module imports only from those above it. A package is one layer.
 LAYERS = [
     *("_typing", "_errors", "_version", "_struct", "_registry"),
-    *("scenarios", "sampling", "policies"),
-    *("losses", "optimisers", "gradients", "rewards", "exact", "identities", "portraits"),
+    *("scenarios", "sampling", "policies", "sequences", "worlds"),
+    *("losses", "optimisers", "gradients", "rewards", "exact", "kernels", "identities", "portraits"),
     *("properties", "storage", "training", "trajectory", "flow", "simulation", "sweeps"),
-    *("plots", "paper", "cli", "__main__"),
+    *("decomposition", "attribution", "plots", "paper", "why", "cli", "__main__"),
 ]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

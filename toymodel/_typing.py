@@ -18,6 +18,8 @@ PairArray: TypeAlias = Annotated[jax.Array, "[pair]"]
 TableArray: TypeAlias = Annotated[jax.Array, "[prompt, response]"]
 #: Recorded log-probabilities of one run.
 CurveArray: TypeAlias = Annotated[jax.Array, "[record, prompt, response]"]
+#: One value for each two of these: inner products of gradients.
+KernelArray: TypeAlias = Annotated[jax.Array, "[prompt, response, prompt, response]"]
 #: Anything NumPy can read as an array.
 ArrayLike: TypeAlias = jax.Array | np.ndarray | Sequence[Any] | float
 #: A policy's parameters: any pytree of arrays.

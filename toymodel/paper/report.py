@@ -90,10 +90,11 @@ def register(figure: PaperFigure) -> PaperFigure:
 def get(name: str) -> list[PaperFigure]:
     """The figures that a name stands for; an unknown one is refused with the nearest."""
     group = [figure for figure in FIGURES.values() if figure.group == name.replace("_", "-")]
-    if name not in FIGURES and not group:
+    key = name.replace("-", "_")
+    if key not in FIGURES and not group:
         groups = {figure.group for figure in FIGURES.values()} - {""}
         raise unknown("figure", name, [*FIGURES, *groups])
-    return group or [FIGURES[name]]
+    return group or [FIGURES[key]]
 
 
 def as_text(results: Sequence[Reproduced]) -> str:

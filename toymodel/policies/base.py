@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from toymodel._registry import Registry
 from toymodel._struct import number, struct
-from toymodel._typing import Params, Scalar, TableArray
+from toymodel._typing import KernelArray, Params, Scalar, TableArray
 
 #: All policies, by name.
 REGISTRY: Registry[Any] = Registry("policy")
@@ -49,6 +50,19 @@ class Policy(abc.ABC):
     @abc.abstractmethod
     def fit_params(self, key: jax.Array, log_table: TableArray) -> Params:
         """Parameters whose policy comes as near `log_table` as this policy's method gets."""
+
+    def logit_kernel(self, params: Params) -> KernelArray:
+        r"""How the parameters tie logits together: :math:`\nabla z(y|x)\cdot\nabla z(y'|x')`.
+
+        Here by `vjp` of every logit; policies whose kernel has a closed form override it.
+
+        Returns:
+            [prompt, response, prompt, response], symmetric under exchange of its halves.
+        """
+        logits = self.logits(params)
+        units = jnp.eye(logits.size, dtype=logits.dtype).reshape(-1, *logits.shape)
+        rows = jax.vmap(lambda unit: ravel_pytree(self.vjp(params, unit))[0])(units)
+        return (rows @ rows.T).reshape(*logits.shape, *logits.shape)
 
     def log_probs(self, params: Params) -> TableArray:
         """Log-probabilities (nats), [prompt, response]."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from toymodel._errors import refuse
 from toymodel._struct import number, struct
-from toymodel._typing import TableArray
+from toymodel._typing import KernelArray, TableArray
 from toymodel.policies.base import REGISTRY, Policy
 from toymodel.scenarios import Scenario
 
@@ -84,6 +84,11 @@ class LogLinear(Policy):
     def vjp(self, params: jax.Array, cotangent: TableArray) -> jax.Array:
         del params
         return jnp.einsum("xy,xyf->f", cotangent, self.features)
+
+    def logit_kernel(self, params: jax.Array) -> KernelArray:
+        """Inner products of features; the same at all parameters."""
+        del params
+        return jnp.einsum("xyf,abf->xyab", self.features, self.features)
 
     def fit_params(self, key: jax.Array, log_table: TableArray) -> jax.Array:
         """The cross-entropy minimiser, by damped Newton steps on the convex problem."""

@@ -6,7 +6,7 @@ import optax
 
 from toymodel._errors import refuse, unknown
 from toymodel._struct import number, static, struct
-from toymodel._typing import Scalar, TableArray
+from toymodel._typing import KernelArray, Scalar, TableArray
 from toymodel.policies.base import REGISTRY, Policy
 from toymodel.policies.layers import ACTIVATIONS, INITIALISERS, Layer
 
@@ -83,6 +83,27 @@ class MLP(Policy):
             cotangent = (cotangent @ params[index].weight.T) * derivative(below)
         gradients.append(Layer(cotangent, cotangent.sum(axis=0)))
         return tuple(reversed(gradients))
+
+    def logit_kernel(self, params: MLPParams) -> KernelArray:
+        r"""The tangent kernel, layer by layer.
+
+        With the derivative B_l of the logits in pre-activations u_l, layer l adds
+        :math:`(h_{l-1}(x)\cdot h_{l-1}(x') + 1)\,B_l(x)B_l(x')^T`: its weights the first factor,
+        its bias the 1. The input is one-hot, so :math:`h_0(x)\cdot h_0(x') = 1[x = x']`.
+        """
+        function, derivative = ACTIVATIONS[self.activation]
+        pre_activations = self._pre_activations(params)
+        prompts, responses = pre_activations[-1].shape
+        backward = jnp.tile(jnp.eye(responses, dtype=params[-1].bias.dtype), (prompts, 1, 1))
+        kernel = jnp.zeros((prompts, responses) * 2, backward.dtype)
+        for index in range(len(params) - 1, -1, -1):
+            below = pre_activations[index - 1] if index else None
+            inputs = jnp.eye(prompts, dtype=kernel.dtype) if below is None else function(below)
+            alike = inputs @ inputs.T + 1
+            kernel += jnp.einsum("xa,xyu,abu->xyab", alike, backward, backward)
+            if below is not None:
+                backward = (backward @ params[index].weight.T) * derivative(below)[:, None, :]
+        return kernel
 
     def fit_params(self, key: jax.Array, log_table: TableArray) -> MLPParams:
         """Full-batch Adam on the cross-entropy, whose gradient in the logits is pi - table."""

@@ -1,9 +1,10 @@
 """The policy with one free logit for each prompt and response: nothing is shared."""
 
 import jax
+import jax.numpy as jnp
 
 from toymodel._struct import struct
-from toymodel._typing import TableArray
+from toymodel._typing import KernelArray, TableArray
 from toymodel.policies.base import REGISTRY, Policy
 
 
@@ -27,6 +28,10 @@ class Tabular(Policy):
     def vjp(self, params: TableArray, cotangent: TableArray) -> TableArray:
         del params
         return cotangent
+
+    def logit_kernel(self, params: TableArray) -> KernelArray:
+        """The identity: no logit shares anything with another."""
+        return jnp.eye(params.size, dtype=params.dtype).reshape(*params.shape, *params.shape)
 
     def fit_params(self, key: jax.Array, log_table: TableArray) -> TableArray:
         del key

@@ -1,0 +1,138 @@
+r"""How one response's push moves another: the kernel K, and what it says of pairs.
+
+.. math:: K((x, y), (x', y')) = \nabla\log\pi(y|x) \cdot \nabla\log\pi(y'|x')
+
+Under gradient flow on `gradients.objective`, with shares w and slopes a,
+
+.. math::
+    \frac{d\log\pi(y|x)}{dt} = -\sum_i w_i \left[ a_+^i K((x, y), (x_i, y_+^i))
+    + a_-^i K((x, y), (x_i, y_-^i)) \right]
+
+exactly, and to first order in the step for gradient descent. Each term is one half of one pair
+moving one response: its own pair's, or interference from another's.
+"""
+
+import jax.numpy as jnp
+
+from toymodel import gradients
+from toymodel._errors import unknown
+from toymodel._typing import KernelArray, PairArray, Params, TableArray
+from toymodel.losses.base import PreferenceLoss
+from toymodel.policies.base import Policy
+from toymodel.scenarios import Pairs
+
+_READINGS = ("margin", "chosen", "rejected")
+
+
+def response_kernel(policy: Policy, params: Params) -> KernelArray:
+    r"""K between all responses, in closed form from the policy's `logit_kernel` :math:`\Theta`.
+
+    Since :math:`\nabla\log\pi_y = \nabla z_y - \sum_k \pi_k \nabla z_k`, K is :math:`\Theta`
+    centred by the policy's probabilities in either half:
+    :math:`K = (1 - \Pi)\,\Theta\,(1 - \Pi)^T`.
+
+    Args:
+        policy: the policy's form.
+        params: its parameters.
+
+    Returns:
+        K, [prompt, response, prompt, response]. Each row and column of a prompt averages to zero
+        under the policy: what raises some responses lowers others.
+
+    Example:
+        >>> import toymodel as tm
+        >>> kernel = response_kernel(tm.Tabular(), jnp.zeros((1, 4)))
+        >>> [round(float(k), 2) for k in kernel[0, 0, 0]]
+        [0.75, -0.25, -0.25, -0.25]
+    """
+    probs = jnp.exp(policy.log_probs(params))
+    kernel = policy.logit_kernel(params)
+    kernel = kernel - jnp.einsum("xk,xkab->xab", probs, kernel)[:, None]
+    return kernel - jnp.einsum("ak,xyak->xya", probs, kernel)[..., None]
+
+
+def pushes(
+    loss: PreferenceLoss, policy: Policy, params: Params, reference: TableArray, pairs: Pairs
+) -> tuple[jnp.ndarray, jnp.ndarray]:
+    r"""What each half of each pair does to every response under gradient flow.
+
+    .. math:: -w_i a_\pm^i K((x, y), (x_i, y_\pm^i))
+
+    Returns:
+        The terms of the chosen halves and of the rejected halves (nats per unit of time), each
+        [prompt, response, pair]; summed over both and over pairs they are
+        :math:`d\log\pi(y|x)/dt`.
+    """
+    kernel = response_kernel(policy, params)
+    slopes = loss.slopes(gradients.pair_batch(policy.log_probs(params), reference, pairs))
+    halves = (pairs.chosen, pairs.rejected)
+    chosen, rejected = (
+        -kernel[:, :, pairs.prompt, half] * (pairs.share * slope)[None, None]
+        for half, slope in zip(halves, slopes, strict=True)
+    )
+    return chosen, rejected
+
+
+def interference(
+    loss: PreferenceLoss,
+    policy: Policy,
+    params: Params,
+    reference: TableArray,
+    pairs: Pairs,
+    of: str = "margin",
+) -> jnp.ndarray:
+    """How fast each pair moves every pair under gradient flow: positive helps.
+
+    Args:
+        loss: the preference loss.
+        policy: the policy's form.
+        params: its parameters.
+        reference: the reference's log-probabilities, [prompt, response].
+        pairs: the preference pairs.
+        of: what is moved: "margin", "chosen" (help is to raise it) or "rejected" (help is to
+            lower it).
+
+    Returns:
+        [pair moved, pair moving], in nats per unit of time; the diagonal is each pair's own push.
+
+    Raises:
+        InputError: an unknown `of`.
+
+    Example:
+        >>> import toymodel as tm
+        >>> world = tm.scenarios.both_on_policy()
+        >>> apart = interference(tm.losses.DPO(), tm.Tabular(), world.log_table, world.log_table,
+        ...                      world.pairs)
+        >>> bool(jnp.all((apart > 0) == jnp.eye(4, dtype=bool)))
+        True
+    """
+    if of not in _READINGS:
+        raise unknown("of", of, _READINGS)
+    total = sum(pushes(loss, policy, params, reference, pairs))
+    chosen = total[pairs.prompt, pairs.chosen]
+    rejected = total[pairs.prompt, pairs.rejected]
+    return {"margin": chosen - rejected, "chosen": chosen, "rejected": -rejected}[of]
+
+
+def entanglement(kernel: KernelArray, pairs: Pairs) -> tuple[PairArray, PairArray]:
+    r"""Gradient entanglement: whether a pair's own push moves its halves the wrong way.
+
+    A margin loss pushes a lone pair along :math:`\nabla\log\pi_+ - \nabla\log\pi_-`, so its chosen
+    rises if and only if :math:`K_{++} > K_{+-}` and its rejected falls if and only if
+    :math:`K_{--} > K_{+-}`: it is the sign condition on single terms of the module's formula.
+
+    Args:
+        kernel: of `response_kernel`.
+        pairs: the preference pairs.
+
+    Returns:
+        :math:`K_{++} - K_{+-}` and :math:`K_{--} - K_{+-}`, each [pair]; their sum, the margin's
+        own push, is never negative, so at most one of them is.
+
+    References:
+        Yuan et al., "A Common Pitfall of Margin-based Language Model Alignment: Gradient
+        Entanglement" (ICLR 2025), Condition 1.
+    """
+    x, chosen, rejected = pairs.prompt, pairs.chosen, pairs.rejected
+    across = kernel[x, chosen, x, rejected]
+    return kernel[x, chosen, x, chosen] - across, kernel[x, rejected, x, rejected] - across

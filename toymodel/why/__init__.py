@@ -1,0 +1,4 @@
+"""Why the three properties happen: one module a question, to compute, compare and draw.
+
+The questions are those that the paper leaves open; ``docs/why`` has the answers.
+"""
