@@ -1,4 +1,6 @@
-"""Optimisers by name: optax's own, with their numbers as leaves so that a sweep never recompiles.
+"""Optimisers by name, with their numbers as leaves so that a sweep never recompiles.
+
+They are optax's own and those of `toymodel.preconditioners`, which change one thing of Adam.
 
 `simulate` also takes any optax ``GradientTransformation``. Such an object hides its numbers inside
 closures, so each new one compiles anew; an `Optimiser` does not.
@@ -11,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from toymodel import preconditioners
 from toymodel._errors import InputError, refuse, unknown
 from toymodel._registry import plain
 from toymodel._struct import number, static, struct
@@ -22,21 +25,24 @@ _NAMES = (
     *("fromage", "lamb", "lars", "lion", "novograd", "optimistic_adam", "radam", "rmsprop"),
     *("rprop", "sgd", "sign_sgd", "signum", "sm3", "yogi"),
 )
-_FACTORIES: dict[str, Any] = {name: getattr(optax, name) for name in _NAMES if hasattr(optax, name)}
+_FACTORIES: dict[str, Any] = {
+    **{name: getattr(optax, name) for name in _NAMES if hasattr(optax, name)},
+    **preconditioners.FACTORIES,
+}
 
 
 @struct
 class Optimiser:
-    """One of optax's optimisers, by name.
+    """An optimiser, by name.
 
     Example:
         >>> sorted(get("adam", 4e-4, b2=0.9).options)
         ['b2']
     """
 
-    name: str = static(doc="its name in optax, such as adam, sgd, rmsprop, lion")
+    name: str = static(doc="its name, such as adam, sgd, rmsprop, lion, adam_layer")
     learning_rate: Scalar = number(doc="the size of a step", above=0)
-    options: dict[str, Scalar] = number(doc="further numbers by optax's names, such as b1, eps")
+    options: dict[str, Scalar] = number(doc="further numbers by name, such as b1, eps")
     flags: tuple[tuple[str, bool], ...] = static(default=(), doc="options that are switches")
 
     def build(self) -> optax.GradientTransformation:
@@ -64,7 +70,7 @@ def names() -> list[str]:
 
 
 def factory(name: str) -> Any:
-    """The function of optax that makes the optimiser called `name`."""
+    """The function that makes the optax object of the optimiser called `name`."""
     return _FACTORIES[name]
 
 

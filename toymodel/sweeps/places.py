@@ -73,6 +73,20 @@ def is_number(parts: Parts, setting: str) -> bool:
     return True
 
 
+def read(parts: Parts, setting: str) -> Any:
+    """What these parts have at a setting; the default of an option that is not given.
+
+    Example:
+        >>> import toymodel as tm
+        >>> read(tm.Sweep(learning_rate=0.1).parts(frozenset()), "optimiser.b2")
+        0.999
+    """
+    found: Any = parts
+    for step in _path(setting):
+        found = _child(found, step, setting)
+    return found
+
+
 def place(parts: Parts, setting: str, value: Any) -> Parts:
     """The parts with one setting replaced; ranges are checked where `value` is concrete.
 

@@ -1,0 +1,17 @@
+"""Attribution: switch one ingredient of a run at a time, and all combinations, and say what causes
+what."""
+
+from toymodel.attribution.effects import Estimate, estimate
+from toymodel.attribution.ingredients import STANDARD, Switches
+from toymodel.attribution.result import LIMITS, Attribution
+from toymodel.attribution.run import attribute
+
+__all__ = [
+    "LIMITS",
+    "STANDARD",
+    "Attribution",
+    "Estimate",
+    "Switches",
+    "attribute",
+    "estimate",
+]
