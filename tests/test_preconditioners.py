@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from jax.flatten_util import ravel_pytree
 
 import toymodel as tm
@@ -108,6 +108,24 @@ def test_where_no_gradient_is_late_own_clocks_are_adams(slopes):
     expected = steps_of(optax.adam(RATE), early)
     for ours, adams in zip(found, expected, strict=True):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), ours, adams)
+
+
+@pytest.mark.parametrize(
+    ("shares", "same"),
+    [
+        ({"row": 1.0}, "adam_row"),
+        ({"layer": 1.0}, "adam_layer"),
+        ({"own_clock": 1.0}, "adam_own_clock"),
+        ({}, "adam"),
+    ],
+)
+@given(slopes=SLOPES)
+@settings(max_examples=5)
+def test_the_pooled_form_has_the_others_in_it(shares, same, slopes):
+    found = steps_of(optimisers.get("adam_pooled", RATE, **shares).build(), slopes)
+    expected = steps_of(optimisers.get(same, RATE).build(), slopes)
+    for ours, others in zip(found, expected, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), ours, others)
 
 
 def test_a_late_gradient_steps_too_far_under_adam_alone():

@@ -56,7 +56,7 @@ def _adam(
     *,
     pool: Pool = _own,
     corrected: bool = True,
-    own_clock: bool = False,
+    own_clock: Scalar = 0.0,
 ) -> optax.GradientTransformation:
     """The module's formula."""
 
@@ -79,7 +79,8 @@ def _adam(
 
         def change(m: jax.Array, v: jax.Array, n: jax.Array) -> jax.Array:
             steps = count.astype(v.dtype)
-            size = jnp.sqrt(v / correction(b2, n if own_clock else steps)) + eps
+            clock = own_clock * n + (1 - own_clock) * steps
+            size = jnp.sqrt(v / correction(b2, clock)) + eps
             return -rate * m / correction(b1, steps) / size
 
         return jax.tree.map(change, first, second, seen), (count, first, second, seen)
@@ -161,7 +162,40 @@ def adam_own_clock(
         >>> late(adam_own_clock(1.0)), late(optax.adam(1.0))
         (-0.9, -5.0)
     """
-    return _adam(learning_rate, b1, b2, eps, own_clock=True)
+    return _adam(learning_rate, b1, b2, eps, own_clock=1.0)
+
+
+def adam_pooled(
+    learning_rate: Scalar,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    row: Scalar = 0.0,
+    layer: Scalar = 0.0,
+    own_clock: Scalar = 0.0,
+) -> optax.GradientTransformation:
+    """Adam and those above in one, with shares to sweep: from one to the other without recompiling.
+
+    Args:
+        learning_rate: the size of a step.
+        b1: memory of the first moment.
+        b2: memory of the second.
+        eps: added to its root.
+        row: share of `adam_row`'s mean in each squared gradient, 0 to 1.
+        layer: share of `adam_layer`'s; the rest is the weight's own.
+        own_clock: 0 for Adam's correction, 1 for `adam_own_clock`'s.
+
+    Example:
+        >>> slope = jnp.array([3.0, 4.0])
+        >>> halfway = adam_pooled(1.0, layer=0.5)
+        >>> [round(float(s), 3) for s in halfway.update(slope, halfway.init(slope))[0]]
+        [-0.915, -1.06]
+    """
+
+    def mixed(squares: jax.Array) -> jax.Array:
+        return (1 - row - layer) * squares + row * _rows(squares) + layer * jnp.mean(squares)
+
+    return _adam(learning_rate, b1, b2, eps, pool=_each(mixed), own_clock=own_clock)
 
 
 #: The optimisers here that `toymodel.optimisers.get` knows by name.
@@ -169,7 +203,7 @@ FACTORIES: dict[str, Any] = {
     method.__name__: method
     for method in (
         *(adam_global, adam_layer, adam_row, adam_column),
-        *(adam_uncorrected, adam_own_clock),
+        *(adam_uncorrected, adam_own_clock, adam_pooled),
     )
 }
 

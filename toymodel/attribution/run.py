@@ -11,13 +11,13 @@ from toymodel._errors import refuse, unknown
 from toymodel.attribution import effects
 from toymodel.attribution.effects import estimate
 from toymodel.attribution.ingredients import RUN, STANDARD, Design, Switches, design
-from toymodel.attribution.matching import matched_rates
+from toymodel.attribution.matching import CHUNK, matched_rates
 from toymodel.attribution.result import LIMITS, Attribution
 from toymodel.sweeps import Sweep, sweep
 from toymodel.sweeps.axes import Over
 from toymodel.sweeps.places import read
 
-_MATCHING_SEEDS = 8
+_MATCHING_SEEDS = 4
 
 
 def attribute(
@@ -77,7 +77,7 @@ def attribute(
     if match is not None:
         rates = matched_rates(base, made, match, range(min(seeds, _MATCHING_SEEDS)))
     over: Over = [made.axis(rates), {"seed": range(seeds)}]
-    found = sweep(base, over, record="properties", progress=progress)
+    found = sweep(base, over, record="properties", chunk=CHUNK, progress=progress)
     for measure in (*measures, *([match] if match else [])):
         if measure not in found or found[measure].dims != (RUN, "seed", "prompt"):
             numbers = [str(name) for name in found if found[name].dims == (RUN, "seed", "prompt")]

@@ -1,0 +1,110 @@
+"""The picture of `toymodel.why.chosen`."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, new_figure, style
+
+_COLOURS = {
+    "Adam": REJECTED,
+    "one second moment an array": CHOSEN,
+    "one second moment a unit": "#56B4E9",
+    "each weight's own clock": "#CC79A7",
+    "memory of 10 steps": "#E69F00",
+    "tanh units": OUTSIDE,
+    "one prompt alone": "black",
+}
+
+
+def draw(found: xr.Dataset) -> Figure:
+    """Six panels; see the figure's caption."""
+    with style():
+        figure, axes = new_figure(2, 3, panel=(4.6, 3.5))
+        _curves(axes[0, 0], found)
+        _pushes(axes[0, 1], found.sel(variant="Adam"))
+        _ratios(axes[0, 2], found)
+        _ages(axes[1, 0], found)
+        _ingredients(axes[1, 1], found)
+        _rates(axes[1, 2], found)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _band(axes: Axes, curves: xr.DataArray, colour: str, label: str, line: str = "-") -> None:
+    """Mean over seeds, and the middle 95 % of them."""
+    low, high = (curves.quantile(q, "seed").values for q in (0.025, 0.975))
+    axes.fill_between(curves["step"].values, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.plot(curves["step"].values, curves.mean("seed").values, line, color=colour, label=label)
+
+
+def _curves(axes: Axes, found: xr.Dataset) -> None:
+    for name, colour in _COLOURS.items():
+        _band(axes, found["chosen"].sel(variant=name), colour, name)
+    axes.set(xlabel="step", ylabel=r"$\pi(y_+)$, mean over prompts", ylim=(0, 1.02))
+    axes.set_title("the chosen, at one learning rate")
+
+
+def _pushes(axes: Axes, adam: xr.Dataset) -> None:
+    total = adam["own"] + adam["others"] + adam["hidden"]
+    for curves, colour, label, line in (
+        (adam["own"], CHOSEN, "own pair's output weights", "-"),
+        (adam["others"], "#E69F00", "other pairs' output weights", "-"),
+        (adam["hidden"], "0.5", "the hidden layer", "-"),
+        (total, "black", "all", "--"),
+    ):
+        _band(axes, 1e3 * curves, colour, label, line)
+    peak = float(adam["chosen"].mean("seed").idxmax("step"))
+    axes.axvline(peak, color="0.6", linewidth=1)
+    axes.annotate("peak", (peak, 0.98), xycoords=("data", "axes fraction"), va="top", ha="left")
+    axes.set(xlabel="step", ylabel=r"rise of $\log\pi(y_+)$ (nats in 1,000 steps)")
+    axes.set_title("Adam: who moves the chosen")
+    axes.legend(fontsize=8, loc="lower left")
+
+
+def _ratios(axes: Axes, found: xr.Dataset) -> None:
+    for name in list(_COLOURS)[:5]:
+        _band(axes, found["ratio"].sel(variant=name), _COLOURS[name], name)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set(xlabel="step", ylabel="others' chosen raised / own raised", ylim=(0.5, 1.25))
+    axes.set_title("above 1 the own chosen loses")
+
+
+def _ages(axes: Axes, found: xr.Dataset) -> None:
+    for name in ("Adam", "memory of 10 steps"):
+        for length, line, word in (("early", "-", "on from the start"), ("late", "--", "on later")):
+            curves = found[f"{length}_length"].sel(variant=name)
+            _band(axes, curves, _COLOURS[name], f"{name}: {word}", line)
+    axes.set(xlabel="step", ylabel="step of an output weight (learning rates)", ylim=(0, None))
+    axes.set_title("steps by the age of the hidden unit")
+    axes.legend(fontsize=8)
+
+
+def _ingredients(axes: Axes, found: xr.Dataset) -> None:
+    names = found["ingredient"].values.tolist()
+    row = found.sel(measure="drawdown")
+    levels = [row["base"], *(row["without"].sel(ingredient=n) for n in names)]
+    lows = [row["base_low"], *(row["without_low"].sel(ingredient=n) for n in names)]
+    highs = [row["base_high"], *(row["without_high"].sel(ingredient=n) for n in names)]
+    places = np.arange(len(levels))[::-1]
+    for place, level, low, high in zip(places, levels, lows, highs, strict=True):
+        colour = REJECTED if float(low) > 0.05 else CHOSEN
+        axes.plot([float(low), float(high)], [place, place], color=colour)
+        axes.plot(float(level), place, "o", color=colour)
+    axes.axvline(0.05, color="0.6", linestyle=":", linewidth=1)
+    axes.set_yticks(places, ["everything", *(f"without {name}" for name in names)], fontsize=8)
+    axes.set(xlabel="degradation (nats)", ylim=(-0.5, len(levels) - 0.5))
+    axes.set_title("ingredients, at an equal drop")
+
+
+def _rates(axes: Axes, found: xr.Dataset) -> None:
+    for name in found["changed"].values:
+        one = found.sel(changed=name)
+        drop, fall = one["drop"].mean("seed").values, one["drawdown"].mean("seed").values
+        ends = np.abs([one["drawdown_low"].values, one["drawdown_high"].values] - fall[None])
+        axes.errorbar(drop, fall, ends, fmt="o-", markersize=4, color=_COLOURS[str(name)])
+    axes.set_xscale("log")
+    axes.set(xlabel="drop (nats)", ylabel="degradation (nats)")
+    axes.set_title("the learning rate does not decide")
