@@ -20,7 +20,7 @@ from toymodel._typing import Params
 from toymodel.losses import PairBatch
 from toymodel.optimisers import Optimiser
 from toymodel.policies import rows as row_policies
-from toymodel.policies.rows import Entry, RowPolicy, Rows
+from toymodel.policies.rows import Entry, GapRows, Rows, TableRows, Triple
 from toymodel.scenarios import Pairs
 from toymodel.sweeps import fused
 from toymodel.sweeps.places import Parts, place_all
@@ -44,7 +44,7 @@ class Structure:
         by_rows: whether to train by rows.
     """
 
-    pairs: tuple[tuple[int, int, int], ...]
+    pairs: tuple[Triple, ...]
     batch_size: int | None
     by_rows: bool
 
@@ -53,19 +53,22 @@ def structure_of(parts: Parts, swept: frozenset[str], batch_size: int | None) ->
     """The structure of cells made of these parts, and the fastest way that can train them."""
     pairs = parts.scenario.pairs
     columns = (np.asarray(index).tolist() for index in (pairs.prompt, pairs.chosen, pairs.rejected))
+    triples = tuple(zip(*columns, strict=True))
     by_rows = (
         batch_size is None
-        and _row_policy(parts) is not None
+        and _row_policy(parts, triples) is not None
         and isinstance(parts.optimiser, Optimiser)
         and parts.optimiser.name in _BY_ELEMENT
         and not any(name.startswith("scenario.pairs") for name in swept)
     )
-    return Structure(tuple(zip(*columns, strict=True)), batch_size, by_rows)
+    return Structure(triples, batch_size, by_rows)
 
 
-def _row_policy(parts: Parts) -> RowPolicy | None:
-    tables = not parts.loss.of_margin
-    return row_policies.by_rows(parts.policy, parts.scenario.shape, tables=tables)
+def _row_policy(parts: Parts, pairs: tuple[Triple, ...]) -> GapRows | TableRows | None:
+    policy, shape = parts.policy, parts.scenario.shape
+    if parts.loss.of_margin:
+        return row_policies.gaps(policy, shape, pairs)
+    return row_policies.tables(policy, shape)
 
 
 class Stepper(abc.ABC):
@@ -147,9 +150,9 @@ class _RowStepper(Stepper):
     def __init__(
         self, structure: Structure, parts: Parts, numbers: Numbers, reference: jax.Array
     ) -> None:
-        policy = _row_policy(parts)
+        policy = _row_policy(parts, structure.pairs)
         assert policy is not None
-        self.policy: RowPolicy = policy
+        self.policy = policy
         self.parts, self.numbers, self.pairs = parts, numbers, structure.pairs
         self.shape = parts.scenario.shape
         self.reference = jnp.moveaxis(reference, 0, -1)
@@ -157,7 +160,6 @@ class _RowStepper(Stepper):
         self.later = {k: v for k, v in numbers.items() if k.split(".")[0] in ("loss", "optimiser")}
         self.later |= {k: v for k, v in numbers.items() if k == "learning_rate"}
         self.whole = [(x, y) for x in range(self.shape[0]) for y in range(self.shape[1])]
-        self.of_pairs = sorted({(x, y) for x, c, r in self.pairs for y in (c, r)})
         cells = place_all(parts, self.later)  # leaves [cell] that broadcast against rows
         assert isinstance(cells.optimiser, Optimiser)
         self.loss, self.optimiser = cells.loss, fused.build(cells.optimiser)
@@ -186,36 +188,28 @@ class _RowStepper(Stepper):
         return jax.nn.log_softmax(jnp.stack([jnp.stack(row) for row in columns]), axis=1)
 
     def _gradient(self, rows: Rows) -> Rows:
-        gradient = self._of_margin if self.parts.loss.of_margin else self._of_table
-        return gradient(rows)
+        if isinstance(self.policy, GapRows):
+            return self._of_gaps(self.policy, rows)
+        return self._of_table(self.policy, rows)
 
-    def _of_margin(self, rows: Rows) -> Rows:
-        """The partition function cancels: the logits of the pairs are all there is."""
-        logits, tape = self.policy.logits(rows, self.of_pairs)
-        chosen, rejected = (
-            jnp.stack([logits[pair[0], pair[half]] for pair in self.pairs]) for half in (1, 2)
+    def _of_gaps(self, policy: GapRows, rows: Rows) -> Rows:
+        """The partition function cancels: the gaps between the pairs' logits are all there is."""
+        gaps, tape = policy.gaps(rows)
+        gap = jnp.stack(gaps)
+        zero = jnp.zeros_like(gap)
+        reference = jnp.stack(
+            [self.reference[x, c] - self.reference[x, r] for x, c, r in self.pairs]
         )
-        pairs = self.parts.scenario.pairs
-        zero = jnp.zeros_like(chosen)
         batch = PairBatch(
-            chosen,
-            rejected,
-            jnp.stack([self.reference[x, c] for x, c, _ in self.pairs]),
-            jnp.stack([self.reference[x, r] for x, _, r in self.pairs]),
-            chosen_length=zero + 1,
-            rejected_length=zero + 1,
+            gap, zero, reference, zero, chosen_length=zero + 1, rejected_length=zero + 1
         )
-        cotangent: dict[Entry, jax.Array] = {}
-        for at, halves in enumerate(zip(*self.loss.slopes(batch), strict=True)):
-            x, *responses = self.pairs[at]
-            for y, slope in zip(responses, halves, strict=True):
-                pushed = pairs.share[at] * slope
-                cotangent[x, y] = cotangent[x, y] + pushed if (x, y) in cotangent else pushed
-        return self.policy.vjp(rows, tape, cotangent)
+        slopes, _ = self.loss.slopes(batch)
+        share = self.parts.scenario.pairs.share
+        return policy.gaps_vjp(rows, tape, [share[i] * slope for i, slope in enumerate(slopes)])
 
-    def _of_table(self, rows: Rows) -> Rows:
+    def _of_table(self, policy: TableRows, rows: Rows) -> Rows:
         """Any other loss sees the whole table."""
-        logits, tape = self.policy.logits(rows, self.whole)
+        logits, tape = policy.logits(rows, self.whole)
         pairs: Pairs = self.parts.scenario.pairs
 
         def one(numbers: Numbers, table: jax.Array, reference: jax.Array) -> jax.Array:
@@ -225,4 +219,4 @@ class _RowStepper(Stepper):
         found = jax.vmap(one, in_axes=(0, -1, -1), out_axes=-1)(
             self.later, self._table(logits), self.reference
         )
-        return self.policy.vjp(rows, tape, {(x, y): found[x, y] for x, y in self.whole})
+        return policy.vjp(rows, tape, {(x, y): found[x, y] for x, y in self.whole})
