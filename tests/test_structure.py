@@ -17,9 +17,11 @@ MOST_LINES = 400
 LAYERS = [
     *("_typing", "_errors", "_version", "_struct", "_registry"),
     *("scenarios", "sampling", "policies", "sequences", "worlds"),
-    *("losses", "optimisers", "gradients", "rewards", "exact", "kernels", "identities", "portraits"),
-    *("properties", "storage", "training", "trajectory", "flow", "simulation", "sweeps"),
-    *("decomposition", "attribution", "plots", "paper", "why", "cli", "__main__"),
+    *("losses", "preconditioners", "optimisers", "gradients", "rewards", "exact", "kernels"),
+    *("special_cases", "identities", "portraits"),
+    *("properties", "storage", "training", "decomposition", "trajectory", "flow"),
+    *("simulation", "sweeps"),
+    *("attribution", "plots", "paper", "why", "cli", "__main__"),
 ]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from toymodel import gradients
 from toymodel._errors import unknown
-from toymodel._typing import KernelArray, PairArray, Params, TableArray
+from toymodel._typing import KernelArray, Params, TableArray
 from toymodel.losses.base import PreferenceLoss
 from toymodel.policies.base import Policy
 from toymodel.scenarios import Pairs
@@ -112,27 +112,3 @@ def interference(
     chosen = total[pairs.prompt, pairs.chosen]
     rejected = total[pairs.prompt, pairs.rejected]
     return {"margin": chosen - rejected, "chosen": chosen, "rejected": -rejected}[of]
-
-
-def entanglement(kernel: KernelArray, pairs: Pairs) -> tuple[PairArray, PairArray]:
-    r"""Gradient entanglement: whether a pair's own push moves its halves the wrong way.
-
-    A margin loss pushes a lone pair along :math:`\nabla\log\pi_+ - \nabla\log\pi_-`, so its chosen
-    rises if and only if :math:`K_{++} > K_{+-}` and its rejected falls if and only if
-    :math:`K_{--} > K_{+-}`: it is the sign condition on single terms of the module's formula.
-
-    Args:
-        kernel: of `response_kernel`.
-        pairs: the preference pairs.
-
-    Returns:
-        :math:`K_{++} - K_{+-}` and :math:`K_{--} - K_{+-}`, each [pair]; their sum, the margin's
-        own push, is never negative, so at most one of them is.
-
-    References:
-        Yuan et al., "A Common Pitfall of Margin-based Language Model Alignment: Gradient
-        Entanglement" (ICLR 2025), Condition 1.
-    """
-    x, chosen, rejected = pairs.prompt, pairs.chosen, pairs.rejected
-    across = kernel[x, chosen, x, rejected]
-    return kernel[x, chosen, x, chosen] - across, kernel[x, rejected, x, rejected] - across

@@ -32,10 +32,16 @@ def minibatch(pairs: Pairs, batch_size: int, key: jax.Array, step: jax.Array) ->
         >>> sorted(int(x) for half in halves for x in half.prompt)
         [0, 1, 2, 3]
     """
-    batches_per_epoch = len(pairs) // batch_size
-    epoch, batch = step // batches_per_epoch, step % batches_per_epoch
-    own_key = jax.random.fold_in(key, _STREAM)  # apart from the draws of the fit
-    order = jax.random.permutation(jax.random.fold_in(own_key, epoch), len(pairs))
-    chosen = jax.lax.dynamic_slice(order, (batch * batch_size,), (batch_size,))
+    chosen = minibatch_indices(len(pairs), batch_size, key, step)
     result: Pairs = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), pairs)
     return result
+
+
+def minibatch_indices(count: int, batch_size: int, key: jax.Array, step: jax.Array) -> jax.Array:
+    """Which of `count` pairs `minibatch` takes, [batch]."""
+    batches_per_epoch = count // batch_size
+    epoch, batch = step // batches_per_epoch, step % batches_per_epoch
+    own_key = jax.random.fold_in(key, _STREAM)  # apart from the draws of the fit
+    order = jax.random.permutation(jax.random.fold_in(own_key, epoch), count)
+    chosen: jax.Array = jax.lax.dynamic_slice(order, (batch * batch_size,), (batch_size,))
+    return chosen

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from toymodel import gradients, losses, policies, properties, storage
+from toymodel import decomposition, gradients, losses, optimisers, policies, properties, storage
 from toymodel._errors import refuse
 from toymodel._typing import CurveArray, Params, TableArray
 from toymodel.losses import PreferenceLoss
@@ -79,7 +79,11 @@ class Trajectory:
         """Apply a function of one run's arrays to this run, or to each seed's."""
         return (jax.vmap(function) if self.has_seeds else function)(*arrays)
 
-    def _dataset(self, columns: Mapping[str, tuple[tuple[str, ...], Any, str]]) -> xr.Dataset:
+    def _dataset(
+        self,
+        columns: Mapping[str, tuple[tuple[str, ...], Any, str]],
+        steps: np.ndarray | None = None,
+    ) -> xr.Dataset:
         """Name -> (dims without seed, values, what it is), as a Dataset with coordinates."""
         lead = ("seed",) if self.has_seeds else ()
         data = {
@@ -88,7 +92,7 @@ class Trajectory:
         }
         coordinates: dict[str, Any] = {"seed": list(self.seed)} if self.has_seeds else {}  # type: ignore[arg-type]
         if any("step" in dims for dims, *_ in columns.values()):
-            coordinates["step"] = self.steps
+            coordinates["step"] = self.steps if steps is None else steps
         return xr.Dataset(data, coordinates, {"scenario": self.scenario.name})
 
     def properties(self, thresholds: properties.Thresholds | None = None) -> xr.Dataset:
@@ -185,6 +189,68 @@ class Trajectory:
                 "accuracy": (("step",), accuracy, "share of pairs with a positive margin"),
             }
         )
+
+    def decompose(self, at: int | Sequence[int] = 50) -> xr.Dataset:
+        r"""Why each response moved: steps of this run split into pushes and the optimiser's doing.
+
+        The run is trained again to the steps asked for. The parts of a step add up to its change
+        exactly; see `toymodel.decomposition`.
+
+        Args:
+            at: how many steps to split, evenly spaced, or which (from 0; step t is the one that
+                leads from record t to t + 1).
+
+        Returns:
+            A Dataset over step, prompt and response (and pair, seed): the pushes `chosen` and
+            `rejected` of each pair's halves, `preconditioning`, `memory`, `residual` and their sum
+            `change` (nats); `bound` limits the residual.
+
+        Raises:
+            InputError: an optimiser given as an optax object (it cannot be rebuilt), mini-batches
+                of a loss that joins pairs, or steps outside the run.
+
+        Example:
+            >>> import toymodel as tm
+            >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "sgd", 1.0, steps=20)
+            >>> parts = run.decompose(at=[0, 10])
+            >>> bool((abs(parts["residual"]) <= parts["bound"]).all())
+            True
+        """
+        last = int(self.steps[-1])
+        if isinstance(at, int):
+            chosen = np.unique(np.linspace(0, last - 1, max(at, 0)).astype(int))
+        else:
+            chosen = np.asarray(at)
+        if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= last:
+            raise refuse("at", at, f"a number of steps >= 1, or steps from 0 to {last - 1}")
+        if np.any(np.diff(chosen) <= 0):
+            raise refuse("at", at, "steps in increasing order, each once")
+        settings = dict(self.optimiser)
+        name = settings.pop("name")
+        if name not in optimisers.names():
+            raise refuse("optimiser", name, "one by name", 'such as "adam" with a learning rate')
+        if self.batch_size is not None and not self.loss.takes_weights:
+            raise refuse("batch_size", self.batch_size, "None, since the loss joins pairs")
+        lengths = np.diff(chosen, prepend=0)
+        seeds = jnp.asarray(self.seed if self.has_seeds else [self.seed])
+        found = decomposition.replay(
+            self.scenario,
+            self.policy,
+            self.loss,
+            optimisers.get(name, settings.pop("learning_rate"), **settings),
+            jax.vmap(jax.random.key)(seeds),
+            jnp.asarray(chosen - lengths),
+            jnp.asarray(lengths),
+            self.batch_size,
+        )
+        columns: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+        for field in dataclasses.fields(found):
+            values = np.asarray(getattr(found, field.name))
+            values = values if self.has_seeds else values[0]
+            dims = ("step", "prompt", "response", "pair")[: values.ndim - int(self.has_seeds)]
+            columns[field.name] = (dims, values, field.metadata["doc"])
+        dataset = self._dataset(columns, steps=chosen)
+        return dataset.assign_coords(pair_prompt=("pair", np.asarray(self.scenario.pairs.prompt)))
 
     def _at_records(self, function: Callable[[losses.PairBatch], Any]) -> Any:
         """A function of the loss's view of all pairs, at every record; [(seed,) record, ...]."""
