@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from toymodel import training
+from toymodel._typing import Scalar
 from toymodel.losses import PreferenceLoss
 from toymodel.optimisers import Optimiser
 from toymodel.policies import MLP
@@ -43,6 +44,7 @@ def trace(
     loss: PreferenceLoss,
     method: Optimiser,
     seeds: jax.Array,
+    bias: Scalar = 1.0,
     *,
     records: int,
     every: int,
@@ -55,6 +57,7 @@ def trace(
         loss: the preference loss.
         method: the optimiser, by name.
         seeds: whole numbers, [seed].
+        bias: factor on the steps of the hidden layer's bias, all that prompts share of that layer.
         records: how many steps to measure; the first is the first.
         every: steps from one to the next.
     """
@@ -66,7 +69,10 @@ def trace(
 
         def step(number: jax.Array, state: Any) -> Any:
             parts = (world, policy, loss, method, reference, key, number, state)
-            return training.update(*parts, batch_size=None)
+            (first, second), memory = training.update(*parts, batch_size=None)
+            before = state[0][0].bias
+            first = first._replace(bias=before + bias * (first.bias - before))
+            return (first, second), memory
 
         def segment(state: Any, start: jax.Array) -> Any:
             after = step(start, state)
