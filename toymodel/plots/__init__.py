@@ -4,11 +4,14 @@ from toymodel.plots.curves import likelihoods, log_gradients, log_likelihoods
 from toymodel.plots.losses import gallery, portrait
 from toymodel.plots.marginals import marginal, scatter
 from toymodel.plots.phase import phase_diagram, three_phases
+from toymodel.plots.pushes import contributions, interference
 from toymodel.plots.tables import heat_map, policy_table
 
 __all__ = [
+    "contributions",
     "gallery",
     "heat_map",
+    "interference",
     "likelihoods",
     "log_gradients",
     "log_likelihoods",
