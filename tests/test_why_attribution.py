@@ -93,6 +93,7 @@ def test_other_pairs_in_one_metric_raise_less_than_own():
     assert (ratio[:, 0] < 1).all()
 
 
+@pytest.mark.slow
 def test_one_prompt_has_no_others():
     method = optimisers.get("adam_pooled", 0.01, **chosen._PLAIN)
     parts = (chosen.one_prompt(), SMALL, tm.losses.DPO(), method, jnp.arange(2))

@@ -26,6 +26,7 @@ from toymodel.why.chosen_steps import MEASURED, trace
 RATE = float(CALIBRATED.learning_rate)
 LIMIT = 0.05  # nats: the onset of degradation
 _EVERY = 20
+_CHUNK = 128  # runs trained at once, the fastest here
 
 #: Adam with one thing changed: numbers of `toymodel.preconditioners.adam_pooled`.
 METHODS: Mapping[str, Mapping[str, float]] = {
@@ -36,7 +37,7 @@ METHODS: Mapping[str, Mapping[str, float]] = {
     "memory of 10 steps": {"b2": 0.9},
 }
 _PLAIN = {"b2": 0.999, "row": 0.0, "layer": 0.0, "own_clock": 0.0}
-MULTIPLES = (0.5, 1.0, 2.0, 4.0)
+MULTIPLES = (0.5, 1.0, 3.0)
 
 #: Ingredients and how each is taken out, for a base that trains with `adam_pooled`.
 SWITCHES: Switches = {
@@ -84,8 +85,8 @@ def compute(seeds: int) -> xr.Dataset:
     ).to_xarray()
     tables: list[xr.Dataset] = [
         traces,
-        _over_rates(BASE, seeds, MULTIPLES, ""),
-        _over_rates(OTHER, seeds, (1.0,), "other_"),
+        _over_rates(BASE, METHODS, seeds, MULTIPLES, ""),
+        _over_rates(OTHER, dict(list(METHODS.items())[:2]), seeds, (1.0,), "other_"),
         found.drop_vars(["outcome", "status", "present"]),
     ]
     merged: xr.Dataset = xr.merge(tables, join="exact", combine_attrs="drop")
@@ -112,17 +113,23 @@ def _traced(
     )
 
 
-def _over_rates(base: Sweep, seeds: int, multiples: tuple[float, ...], prefix: str) -> xr.Dataset:
+def _over_rates(
+    base: Sweep,
+    methods: Mapping[str, Mapping[str, float]],
+    seeds: int,
+    multiples: tuple[float, ...],
+    prefix: str,
+) -> xr.Dataset:
     """Drop and drawdown of each method at several learning rates, mean over prompts."""
     settings = {
-        f"optimiser.{name}": tuple(options.get(name, default) for options in METHODS.values())
+        f"optimiser.{name}": tuple(options.get(name, default) for options in methods.values())
         for name, default in _PLAIN.items()
     }
     assert base.learning_rate is not None
     rates = {"learning_rate": tuple(base.learning_rate * m for m in multiples)}
     over: list[Any] = [Axis("changed", settings), Axis("rate", rates), {"seed": range(seeds)}]
-    found = sweeps.sweep(base, over, progress=None)
-    dims = ("changed", f"{prefix}multiple")
+    found = sweeps.sweep(base, over, chunk=_CHUNK, progress=None)
+    dims = (f"{prefix}changed", f"{prefix}multiple")
     columns: dict[str, Any] = {}
     for name in ("drop", "drawdown", "dispersion"):
         values = found[name].mean("prompt").values
@@ -130,7 +137,7 @@ def _over_rates(base: Sweep, seeds: int, multiples: tuple[float, ...], prefix: s
         columns[f"{prefix}{name}"] = ((*dims, "seed"), values)
         columns[f"{prefix}{name}_low"] = (dims, interval.low)
         columns[f"{prefix}{name}_high"] = (dims, interval.high)
-    places = {"changed": list(METHODS), dims[1]: list(multiples), "seed": range(seeds)}
+    places = {dims[0]: list(methods), dims[1]: list(multiples), "seed": range(seeds)}
     return xr.Dataset(columns, places)
 
 
@@ -178,7 +185,7 @@ def compare(found: xr.Dataset) -> list[Claim]:
         claims.append(_claim(name, "late over early step, 1,000", ratio, *ends))
     claims += [_necessary(found, name) for name in SWITCHES if name != "momentum"]
     for name, ends in (("Adam", (LIMIT, inf)), ("one second moment an array", (-inf, LIMIT))):
-        one = found["other_drawdown"].sel(changed=name, other_multiple=1.0)
+        one = found["other_drawdown"].sel(other_changed=name, other_multiple=1.0)
         claims.append(_claim(f"4-64-10, {name}", "drawdown", one, *ends))
     return claims
 
@@ -206,7 +213,7 @@ FIGURE = register(
             "far it raises the own.\n"
             "Bottom left: steps of output weights by the age of their unit. Bottom middle: what "
             "taking one ingredient out leaves of the degradation, at an equal drop. Bottom right: "
-            "the degradation at four learning rates from 1/2 to 4 times the calibrated one."
+            "the degradation at three learning rates, 1/2, 1 and 3 times the calibrated one."
         ),
         compute=compute,
         draw=draw,

@@ -116,4 +116,4 @@ def _rates(axes: Axes, found: xr.Dataset) -> None:
         axes.errorbar(drop, fall, ends, fmt="o-", markersize=4, color=_COLOURS[str(name)])
     axes.set_xscale("log")
     axes.set(xlabel="drop (nats)", ylabel="degradation (nats)")
-    axes.set_title("at learning rates of 1/2 to 4 times")
+    axes.set_title("at 1/2, 1 and 3 times the learning rate")
