@@ -198,6 +198,29 @@ def _necessary(found: xr.Dataset, name: str) -> Claim:
     return Claim(name, what, level, f"< {LIMIT:g}", high < LIMIT)
 
 
+def table(found: xr.Dataset) -> str:
+    """Drop and degradation of each method at each multiple of the learning rate, as Markdown."""
+    lines = [
+        "| method | rate, times 3e-4 | drop (nats) | degradation (nats) |",
+        "|---|---|---|---|",
+    ]
+    for name in found["changed"].values:
+        for multiple in found["multiple"].values:
+            one = found.sel(changed=name, multiple=multiple)
+            cells = " | ".join(
+                f"{float(one[n].mean()):.3g} "
+                f"[{float(one[f'{n}_low']):.3g}, {float(one[f'{n}_high']):.3g}]"
+                for n in ("drop", "drawdown")
+            )
+            lines.append(f"| {name} | {multiple:g} | {cells} |")
+    at_equal_drop = found.sel(measure="drawdown")
+    for name in found["ingredient"].values:
+        one = at_equal_drop.sel(ingredient=name)
+        ends = ", ".join(f"{float(one[f'without_{end}']):.3g}" for end in ("low", "high"))
+        lines.append(f"| without {name} | equal drop | - | {float(one['without']):.3g} [{ends}] |")
+    return "\n".join(lines) + "\n"
+
+
 def _net(found: xr.Dataset) -> xr.DataArray:
     return found["own"] + found["others"] + found["hidden"]
 
@@ -218,6 +241,7 @@ FIGURE = register(
         compute=compute,
         draw=draw,
         compare=compare,
+        table=table,
         on_request=True,
         group="why",
         seeds=32,
