@@ -115,5 +115,8 @@ def _rates(axes: Axes, found: xr.Dataset) -> None:
         ends = np.abs([one["drawdown_low"].values, one["drawdown_high"].values] - fall[None])
         axes.errorbar(drop, fall, ends, fmt="o-", markersize=4, color=_COLOURS[str(name)])
     axes.set_xscale("log")
+    ticks = [20, 50, 100, 200, 500]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set(xlabel="drop (nats)", ylabel="degradation (nats)")
     axes.set_title("at 1/2, 1 and 3 times the learning rate")
