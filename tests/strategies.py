@@ -18,7 +18,15 @@ import pytest
 
 from toymodel.gradients import pair_batch
 from toymodel.losses import REGISTRY, PairBatch, PreferenceLoss
-from toymodel.policies import MLP, LogLinear, Policy, Tabular
+from toymodel.policies import (
+    MLP,
+    Autoregressive,
+    FeatureMLP,
+    LogLinear,
+    Policy,
+    PrefixTabular,
+    Tabular,
+)
 from toymodel.scenarios import Pairs, Scenario, build
 
 SHAPE = (4, 8)  # prompts, responses
@@ -380,13 +388,24 @@ POLICIES: dict[str, list[Policy]] = {
         MLP(hidden=(3, 2, 4), activation="gelu", initialisation="lecun_normal"),
         MLP(hidden=(2, 3), activation="silu", scale=3.0),
     ],
+    "feature_mlp": [
+        FeatureMLP(np.random.default_rng(1).normal(size=(SHAPE[0], 3)), network)
+        for network in (MLP(hidden=()), MLP(hidden=(5,)), MLP(hidden=(4, 3), activation="tanh"))
+    ],
+    "prefix_tabular": [PrefixTabular(vocabulary=2, length=3)],
+    "autoregressive": [
+        Autoregressive(vocabulary=2, length=3, width=3, trained=trained)
+        for trained in ("all", "unembedding")
+    ],
 }
 POLICY_CASES = [policy for forms in POLICIES.values() for policy in forms]
 
 
 def name_of(policy: Policy) -> str:
     """A short name for test listings."""
-    settings = (f"{policy.hidden}-{policy.activation}",) if isinstance(policy, MLP) else ()
+    network = policy.network if isinstance(policy, FeatureMLP) else policy
+    settings = (f"{network.hidden}-{network.activation}",) if isinstance(network, MLP) else ()
+    settings += (policy.trained,) if isinstance(policy, Autoregressive) else ()
     return "-".join((type(policy).__name__, *settings))
 
 

@@ -12,7 +12,7 @@ from scipy.special import kl_div, log_softmax
 from tests import strategies as draws
 from tests.strategies import POLICIES, POLICY_CASES, SHAPE
 from toymodel import InputError, policies, scenarios
-from toymodel.policies import MLP, LogLinear, Tabular
+from toymodel.policies import MLP, FeatureMLP, LogLinear, Tabular
 from toymodel.policies.layers import ACTIVATIONS, INITIALISERS, Layer
 
 REGISTERED = policies.names()
@@ -119,6 +119,13 @@ def test_mlp_fits_the_papers_tables(bits):
         assert np.all(np.abs(fit.divergence) < 1e-3)
 
 
+def test_feature_mlp_with_one_hot_features_is_the_mlp():
+    network = MLP(hidden=(5,))
+    one_hot, table = FeatureMLP(np.eye(SHAPE[0]), network), jnp.log(jnp.full(SHAPE, 1 / SHAPE[1]))
+    for ours, theirs in zip(fitted(one_hot, table), fitted(network, table), strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), ours, theirs)
+
+
 # Initialisation ---------------------------------------------------------------------------------
 
 VARIANCE = {
@@ -181,6 +188,12 @@ REFUSED = {
         lambda: LogLinear(np.full((2, 3, 4), np.nan)),
         lambda: LogLinear(np.zeros((2, 3, 4))).init(KEY, SHAPE),
     ],
+    "FeatureMLP.features": [
+        lambda: FeatureMLP(np.zeros(4)),
+        lambda: FeatureMLP(np.full((4, 3), np.inf)),
+        lambda: FeatureMLP(np.zeros((5, 3))).init(KEY, SHAPE),
+    ],
+    "FeatureMLP.network": [lambda: FeatureMLP(np.zeros((4, 3)), "mlp")],
     "size": [lambda: LogLinear.random(KEY, scenarios.both_on_policy(), 0)],
     "similarity": [lambda: LogLinear.random(KEY, scenarios.both_on_policy(), 4, 1.5)],
     "policy": [lambda: policies.get("tabula")],

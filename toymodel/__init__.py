@@ -1,14 +1,18 @@
 """toymodel: a laboratory for preference optimisation, small enough to be exact.
 
 The layers, each of which imports only from those above it: scenarios, sampling and policies (the
-world), losses and rewards (the objective), gradients, exact and identities (the calculus),
-simulation, trajectory, properties and sweeps (running), plots and paper (showing), cli.
+world), losses and rewards (the objective), gradients, exact, kernels and identities (the calculus),
+simulation, trajectory, properties, decomposition, sweeps and attribution (running), plots, paper
+and why (showing), cli.
 """
 
 from toymodel import (
+    attribution,
+    decomposition,
     exact,
     gradients,
     identities,
+    kernels,
     losses,
     optimisers,
     paper,
@@ -17,12 +21,16 @@ from toymodel import (
     properties,
     rewards,
     scenarios,
+    special_cases,
     sweeps,
+    why,
+    worlds,
 )
 from toymodel._errors import InputError
 from toymodel._version import __version__
+from toymodel.attribution import attribute
 from toymodel.flow import gradient_flow
-from toymodel.policies import MLP, LogLinear, Tabular
+from toymodel.policies import MLP, FeatureMLP, LogLinear, Tabular
 from toymodel.simulation import simulate
 from toymodel.sweeps import (
     Sweep,
@@ -40,18 +48,23 @@ from toymodel.trajectory import Trajectory, load
 
 __all__ = [
     "MLP",
+    "FeatureMLP",
     "InputError",
     "LogLinear",
     "Sweep",
     "Tabular",
     "Trajectory",
     "__version__",
+    "attribute",
+    "attribution",
     "between",
+    "decomposition",
     "exact",
     "geomspace",
     "gradient_flow",
     "gradients",
     "identities",
+    "kernels",
     "latin_hypercube",
     "linspace",
     "load",
@@ -68,6 +81,9 @@ __all__ = [
     "rewards",
     "scenarios",
     "simulate",
+    "special_cases",
     "sweep",
     "sweeps",
+    "why",
+    "worlds",
 ]

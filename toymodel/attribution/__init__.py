@@ -1,5 +1,4 @@
-"""Attribution: switch one ingredient of a run at a time, and all combinations, and say what causes
-what."""
+"""Attribution: switch ingredients of a run off, alone and together, and say what causes what."""
 
 from toymodel.attribution.effects import Estimate, estimate
 from toymodel.attribution.ingredients import STANDARD, Switches

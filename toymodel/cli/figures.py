@@ -29,6 +29,9 @@ def reproduce(
     `toymodel reproduce phase-diagrams` maps where each property appears, in some minutes; stopped,
     it goes on where it was.
 
+    `toymodel reproduce why-chosen` shows what makes the chosen fall, and its siblings the other
+    findings of `docs/why`.
+
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
     Parameters
@@ -36,11 +39,12 @@ def reproduce(
     names
         Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
         since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
-        phases_sft, phases_initial, phases_width).
+        phases_sft, phases_initial, phases_width), why (or one of them: why-chosen, why-mass,
+        why-flex, why-sft, why-overlap, why-beta, why-epoch).
     out
         Folder for pictures and captions.
     seeds
-        Seeds for each curve or cell, 0 to seeds - 1. Default: 200; 64 for phase diagrams.
+        Seeds for each curve or cell, 0 to seeds - 1. Default: 200; 64 or 32 for maps and findings.
     strict
         Exit with 3 unless every comparison is reached.
     """

@@ -1,12 +1,29 @@
 """Policies: how parameters become probabilities, each with its derivative written by hand."""
 
 from toymodel._errors import not_by_name
+from toymodel.policies.autoregressive import Autoregressive
 from toymodel.policies.base import REGISTRY, Fit, Policy
+from toymodel.policies.feature_mlp import FeatureMLP
 from toymodel.policies.loglinear import LogLinear
 from toymodel.policies.mlp import MLP
+from toymodel.policies.prefix_tabular import PrefixTabular
 from toymodel.policies.tabular import Tabular
+from toymodel.policies.tokens import Sequences
 
-__all__ = ["MLP", "REGISTRY", "Fit", "LogLinear", "Policy", "Tabular", "get", "names"]
+__all__ = [
+    "MLP",
+    "REGISTRY",
+    "Autoregressive",
+    "FeatureMLP",
+    "Fit",
+    "LogLinear",
+    "Policy",
+    "PrefixTabular",
+    "Sequences",
+    "Tabular",
+    "get",
+    "names",
+]
 
 
 def names() -> list[str]:

@@ -6,7 +6,7 @@ import optax
 
 from toymodel._errors import refuse, unknown
 from toymodel._struct import number, static, struct
-from toymodel._typing import KernelArray, Scalar, TableArray
+from toymodel._typing import KernelArray, Params, Scalar, TableArray
 from toymodel.policies.base import REGISTRY, Policy
 from toymodel.policies.layers import ACTIVATIONS, INITIALISERS, Layer
 
@@ -85,11 +85,19 @@ class MLP(Policy):
         return tuple(reversed(gradients))
 
     def logit_kernel(self, params: MLPParams) -> KernelArray:
+        """`tangent_kernel` for one-hot prompts: no two have anything in common."""
+        return self.tangent_kernel(params, jnp.eye(len(params[0].weight)))
+
+    def tangent_kernel(self, params: MLPParams, products: jax.Array) -> KernelArray:
         r"""The tangent kernel, layer by layer.
 
         With the derivative B_l of the logits in pre-activations u_l, layer l adds
         :math:`(h_{l-1}(x)\cdot h_{l-1}(x') + 1)\,B_l(x)B_l(x')^T`: its weights the first factor,
-        its bias the 1. The input is one-hot, so :math:`h_0(x)\cdot h_0(x') = 1[x = x']`.
+        its bias the 1.
+
+        Args:
+            params: the layers.
+            products: inner products of the inputs, h_0(x) . h_0(x'), [prompt, prompt].
         """
         function, derivative = ACTIVATIONS[self.activation]
         pre_activations = self._pre_activations(params)
@@ -98,25 +106,32 @@ class MLP(Policy):
         kernel = jnp.zeros((prompts, responses) * 2, backward.dtype)
         for index in range(len(params) - 1, -1, -1):
             below = pre_activations[index - 1] if index else None
-            inputs = jnp.eye(prompts, dtype=kernel.dtype) if below is None else function(below)
-            alike = inputs @ inputs.T + 1
-            kernel += jnp.einsum("xa,xyu,abu->xyab", alike, backward, backward)
+            alike = products if below is None else function(below) @ function(below).T
+            kernel += jnp.einsum("xa,xyu,abu->xyab", alike + 1, backward, backward)
             if below is not None:
                 backward = (backward @ params[index].weight.T) * derivative(below)[:, None, :]
         return kernel
 
     def fit_params(self, key: jax.Array, log_table: TableArray) -> MLPParams:
-        """Full-batch Adam on the cross-entropy, whose gradient in the logits is pi - table."""
+        start = self.init(key, (log_table.shape[0], log_table.shape[1]))
+        fitted: MLPParams = self.fit_by_adam(self, start, log_table)
+        return fitted
+
+    def fit_by_adam(self, policy: Policy, params: Params, log_table: TableArray) -> Params:
+        """Full-batch Adam on the cross-entropy, whose gradient in the logits is pi - table.
+
+        Args:
+            policy: whose parameters to fit: this one, or one made of it.
+            params: where to start.
+            log_table: the target's log-probabilities, [prompt, response].
+        """
         target = jnp.exp(log_table)
         optimiser = optax.adam(self.fit_learning_rate)
-        params = self.init(key, (log_table.shape[0], log_table.shape[1]))
 
         def step(_: int, state: tuple) -> tuple:
             params, memory = state
-            gradient = self.vjp(params, jnp.exp(self.log_probs(params)) - target)
+            gradient = policy.vjp(params, jnp.exp(policy.log_probs(params)) - target)
             updates, memory = optimiser.update(gradient, memory, params)
             return optax.apply_updates(params, updates), memory
 
-        start = (params, optimiser.init(params))
-        fitted: MLPParams = jax.lax.fori_loop(0, self.fit_steps, step, start)[0]
-        return fitted
+        return jax.lax.fori_loop(0, self.fit_steps, step, (params, optimiser.init(params)))[0]

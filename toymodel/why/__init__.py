@@ -2,3 +2,5 @@
 
 The questions are those that the paper leaves open; ``docs/why`` has the answers.
 """
+
+from toymodel.why import beta, chosen, mass  # noqa: F401  (each registers)

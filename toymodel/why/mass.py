@@ -35,24 +35,16 @@ def compute(seeds: int) -> xr.Dataset:
     for name in scenarios.PAPER:
         run = CALIBRATED.run(name, seeds=range(seeds), epochs=EPOCHS)
         gains.append(run.properties()["gain_by_role"].mean("prompt"))
-        pair = [
-            tuple(
-                int(of[0])
-                for of in (
-                    run.scenario.pairs.prompt,
-                    run.scenario.pairs.chosen,
-                    run.scenario.pairs.rejected,
-                )
-            )
-        ]
+        pairs = run.scenario.pairs
+        first = [int(of[0]) for of in (pairs.prompt, pairs.chosen, pairs.rejected)]
         control = CALIBRATED.run(
-            scenarios.build(log_table=run.scenario.log_table, pairs=pair),
+            scenarios.build(log_table=run.scenario.log_table, pairs=[first]),
             seeds=range(seeds),
             epochs=EPOCHS,
         )
-        alone.append(lone.properties()[["dispersion", "drawdown", "drop"]].isel(prompt=0))
+        alone.append(control.properties()[["dispersion", "drawdown", "drop"]].isel(prompt=0))
     dim = xr.DataArray(list(scenarios.PAPER), dims="scenario")
-    table, control = xr.concat(gains, dim=dim), xr.concat(alone, dim=dim)
+    table, without = xr.concat(gains, dim=dim), xr.concat(alone, dim=dim)
     run = simulate(
         "both_on_policy",
         CALIBRATED.policy,
@@ -69,7 +61,7 @@ def compute(seeds: int) -> xr.Dataset:
         at = np.flatnonzero(roles[prompt] == Role.OTHER_CHOSEN)
         moved.append(grouped(parts, prompt).isel(response=at).mean(("response", "seed")))
     pushes = xr.concat(moved, dim="prompt").mean("prompt")
-    found = xr.Dataset({"gain": table, **{f"alone {k}": v for k, v in control.items()}})
+    found = xr.Dataset({"gain": table, **{f"alone {k}": v for k, v in without.items()}})
     return found.merge(pushes.rename({name: f"push {name}" for name in pushes.data_vars}))
 
 
@@ -115,7 +107,8 @@ def draw(found: xr.Dataset) -> Figure:
             ylabel="change of log-probability (nats a step)",
             title="what moves another prompt's chosen (both on policy)",
         )
-        right.legend(loc="best")
+        right.set_ylim(top=1.7 * right.get_ylim()[1])
+        right.legend(loc="upper right", ncols=2)
     return figure
 
 
