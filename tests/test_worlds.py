@@ -33,9 +33,8 @@ def test_what_is_held_out_is_in_no_pair(seed, pairs, on_policy):
             assert not np.any(np.asarray(world.is_heldout)[np.asarray(half)])
     assert len(world.scenario.pairs) == 12 * pairs
     assert len(world.evaluation.pairs) == 9 * pairs
-    x, chosen, rejected = (
-        getattr(world.scenario.pairs, k) for k in ("prompt", "chosen", "rejected")
-    )
+    assert world.scenario.pairs.prompt.max() < SIZES["prompts"]
+    better, worse = world.scenario.pairs.read(world.score)
     assert np.all(better >= worse), "the better is preferred"
     again = worlds.generate(jax.random.key(seed), pairs=pairs, on_policy=on_policy, **SIZES)
     jax.tree.map(np.testing.assert_array_equal, world, again)

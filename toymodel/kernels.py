@@ -108,7 +108,8 @@ def interference(
     """
     if of not in _READINGS:
         raise unknown("of", of, _READINGS)
-    total = sum(pushes(loss, policy, params, reference, pairs))
+    by_chosen, by_rejected = pushes(loss, policy, params, reference, pairs)
+    total = by_chosen + by_rejected
     chosen = total[pairs.prompt, pairs.chosen]
     rejected = total[pairs.prompt, pairs.rejected]
     return {"margin": chosen - rejected, "chosen": chosen, "rejected": -rejected}[of]
