@@ -84,7 +84,10 @@ class Autoregressive(Tokenwise):
         return self._hidden(params)[:, self.space.prefix]
 
     def next_logits(self, params: Embeddings) -> jax.Array:
-        return self._hidden(params) @ params.unembedding.T
+        hidden = self._hidden(params)
+        if self.trained == "unembedding":
+            hidden = jax.lax.stop_gradient(hidden)
+        return hidden @ params.unembedding.T
 
     def next_vjp(self, params: Embeddings, cotangent: jax.Array) -> Embeddings:
         r"""With the cotangent g of the logits: :math:`\bar U = \sum g h^T`, :math:`\bar h = U^T g`.

@@ -1,4 +1,4 @@
-"""All token sequences of one length, as a tree of prefixes: indices, and sums up and down the tree."""
+"""All token sequences of one length, as a tree of prefixes: their numbers, and sums on the tree."""
 
 from collections.abc import Callable, Sequence
 
@@ -164,7 +164,7 @@ class Sequences:
         Example:
             >>> space = Sequences(vocabulary=2, length=2)
             >>> table = jnp.log(jnp.array([0.4, 0.1, 0.25, 0.25]))
-            >>> jnp.exp(space.token_log_probs(table)).round(2).tolist()[1]
-            [0.5, 0.20000000298023224]
+            >>> [round(float(p), 2) for p in jnp.exp(space.token_log_probs(table))[1]]
+            [0.5, 0.2]
         """
         return self.at_tokens(self.next_log_probs(log_probs))
