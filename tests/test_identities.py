@@ -103,6 +103,15 @@ def test_unseen_force_of_flex_and_sft(world, chosen, rejected, gamma):
         assert np.all(velocity[others] * np.sign(chosen - rejected) <= 0)
 
 
+@pytest.mark.parametrize("loss", [FlexDPO(0.5, 1.0), FlexSFTDPO(0.5, 0.3, 0.2), DPO(0.5)])
+@settings(max_examples=3)
+@given(world=draws.one_pair_worlds())
+def test_unseen_responses_share_a_clock(loss, world):
+    """Under gradient flow, for any tabular start: pushed up, down, and not at all."""
+    curve = gradient_flow(world, Tabular(), loss, [1.0, 30.0], tolerance=1e-12)
+    assert np.abs(identities.unseen_clock(world, curve)).max() < 1e-9
+
+
 # 5. The extremum of Flex-DPO's rejected gradient ------------------------------------------------
 
 FACTORS = np.geomspace(0.1, 10.0, 12)
@@ -141,6 +150,29 @@ def test_flex_extremum_tends_to_the_papers():
     assert at[0] == pytest.approx(1.2784645, abs=1e-7)
     assert np.all(np.diff(at[:4]) < 0)
     np.testing.assert_allclose(at[3:], 1.0, rtol=1e-12)
+
+
+# 6. RLHF's optimum ------------------------------------------------------------------------------
+
+reward_tables = hnp.arrays(float, (2, 4), elements=st.floats(-10.0, 10.0))
+tables = hnp.arrays(float, (2, 4), elements=st.floats(-5.0, 0.0)).map(jax.nn.log_softmax)
+population_gradient = draws.compiled(identities.rlhf_optimum)
+
+
+@given(reward_tables, tables, draws.positive(0.01, 100.0))
+def test_dpos_population_minimiser_is_rlhfs_optimum(reward, reference, beta):
+    assert np.abs(population_gradient(reward, reference, beta)).max() < 1e-11
+
+
+def test_the_flow_on_the_population_ends_at_rlhfs_optimum():
+    reward, reference = jnp.asarray([[1.0, -0.5, 0.2]]), jnp.log(jnp.asarray([[0.2, 0.3, 0.5]]))
+    pairs = exact.population_pairs(reward)
+    rows = zip(pairs.prompt, pairs.chosen, pairs.rejected, pairs.weight, strict=True)
+    world = tm.scenarios.build(log_table=reference, pairs=[tuple(map(float, r)) for r in rows])
+    curve = gradient_flow(world, Tabular(), DPO(1.0), [0.0, 150.0], tolerance=1e-12)
+    best = exact.rlhf_policy(reward, reference, 1.0)
+    assert np.abs(curve[0] - best).max() > 0.1
+    np.testing.assert_allclose(curve[1], best, atol=1e-9)
 
 
 # 7. Rewards are balanced ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from toymodel import exact, gradients, rewards
 from toymodel._typing import CurveArray, PairArray, Params, Scalar, TableArray
-from toymodel.losses import FlexDPO, PairBatch, PreferenceLoss
+from toymodel.losses import DPO, FlexDPO, PairBatch, PreferenceLoss
 from toymodel.policies import Policy
 from toymodel.scenarios import Pairs, Role, Scenario, role_masks
 
@@ -110,6 +110,37 @@ def unseen_force(
     return residual
 
 
+def unseen_clock(scenario: Scenario, log_probs: CurveArray) -> CurveArray:
+    r"""Identity 3, integrated: :math:`e^{-z_j} - e^{-z_k}` is constant for unseen j, k.
+
+    For a tabular policy under gradient flow on any loss and any pairs: given how far the likeliest
+    unseen response of a prompt has moved, `exact.unseen_change` says how far the others have.
+
+    Args:
+        scenario: the world.
+        log_probs: log-probabilities along the flow from the scenario's table, [record, prompt,
+            response].
+
+    Returns:
+        Measured minus predicted change of logit (nats), [record, prompt, response]; responses of
+        a prompt's own pairs count as zero.
+    """
+    masks = role_masks(scenario.roles)
+    is_unseen = masks[..., Role.OWN_CHOSEN] + masks[..., Role.OWN_REJECTED] == 0
+
+    def of_prompt(start: jax.Array, unseen: jax.Array, now: jax.Array) -> jax.Array:
+        change = exact.logit_changes(start, now)
+        leader = jnp.argmax(jnp.where(unseen, start, -jnp.inf))
+        behind = jnp.where(unseen, start - start[leader], 0.0)
+        return jnp.where(unseen, change - exact.unseen_change(behind, change[leader]), 0.0)
+
+    over_prompts = jax.vmap(of_prompt)
+    residual: CurveArray = jax.vmap(over_prompts, in_axes=(None, None, 0))(
+        scenario.log_table, is_unseen, log_probs
+    )
+    return residual
+
+
 def flex_extremum(pairs: PairBatch, beta_chosen: Scalar) -> PairArray:
     r"""Identity 5: Flex-DPO's rejected gradient is extremal in beta_rejected where `exact` says.
 
@@ -131,6 +162,29 @@ def flex_extremum(pairs: PairBatch, beta_chosen: Scalar) -> PairArray:
 
     derivative: PairArray = jax.grad(log_size)(jnp.log(at))
     return derivative
+
+
+def rlhf_optimum(rewards: TableArray, reference: TableArray, beta: Scalar) -> TableArray:
+    r"""Identity 6: DPO's population minimiser is RLHF's optimum, for Bradley-Terry preferences.
+
+    With every pair of responses compared (`exact.population_pairs`), the margins of
+    `exact.rlhf_policy` are :math:`\beta m = r - r'`, where the pulls of the two orders cancel.
+
+    Args:
+        rewards: r(x, y), [prompt, response].
+        reference: log-probabilities (nats) of the reference, [prompt, response].
+        beta: of RLHF and of DPO.
+
+    Returns:
+        The gradient of DPO's population loss in the logits, at RLHF's optimum, relative to beta,
+        [prompt, response].
+
+    References:
+        Rafailov et al., "Direct Preference Optimization" (2023), section 4.
+    """
+    best = exact.rlhf_policy(rewards, reference, beta)
+    pairs = exact.population_pairs(rewards)
+    return gradients.logits(DPO(beta), best, reference, pairs) / beta
 
 
 def balanced_reward(model: Policy, params: Params, pairs: Pairs) -> tuple[TableArray, Scalar]:
