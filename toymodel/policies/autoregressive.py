@@ -59,7 +59,7 @@ class Autoregressive(Tokenwise):
     def init(self, key: jax.Array, shape: tuple[int, int]) -> Embeddings:
         """Normal weights that give hidden states and logits of about unit variance."""
         self.check_shape(shape)
-        rows = Embeddings(self.vocabulary, shape[0], self.length, self.vocabulary)
+        rows = (self.vocabulary, shape[0], self.length, self.vocabulary)
         keys = jax.random.split(key, len(rows))
         drawn = (jax.random.normal(k, (n, self.width)) for k, n in zip(keys, rows, strict=True))
         unembedding, *embeddings = (self.scale * weights for weights in drawn)
@@ -96,7 +96,8 @@ class Autoregressive(Tokenwise):
         """
         unembedding = jnp.einsum("xpv,xpu->vu", cotangent, self._hidden(params))
         if self.trained == "unembedding":
-            return jax.tree.map(jnp.zeros_like, params)._replace(unembedding=unembedding)
+            still: Embeddings = jax.tree.map(jnp.zeros_like, params)
+            return still._replace(unembedding=unembedding)
         arriving = cotangent @ params.unembedding
         by_prefix = arriving.sum(axis=0)
         return Embeddings(
