@@ -88,7 +88,7 @@ class Gauge:
             roles: the scenario's roles, [prompt, response].
             step: of that record.
         """
-        chosen, rejected, outside = _masses(log_probs, roles)
+        chosen, rejected, outside = masses(log_probs, roles)
         first = jnp.full(chosen.shape, step, int)
         never = jnp.full(chosen.shape, _NEVER, int)
         return cls(
@@ -115,7 +115,7 @@ class Gauge:
     ) -> "Gauge":
         """After a later record; a new peak or minimum forgets the onset after the old one."""
         limits = Thresholds() if thresholds is None else thresholds
-        chosen, rejected, outside = _masses(log_probs, roles)
+        chosen, rejected, outside = masses(log_probs, roles)
         now = jnp.asarray(step, self.step.dtype)
 
         def first(onset: jax.Array, happens: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class Gauge:
         masks = role_masks(roles)
         has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
         is_outside = 1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]
-        chosen, rejected, outside = _masses(self.log_probs, roles)
+        chosen, rejected, outside = masses(self.log_probs, roles)
         drop = self.rejected_start - rejected
         gain = jnp.exp(self.log_probs) - jnp.exp(self.least_log_probs)
         outside_gain = jnp.where(is_outside > 0, gain, -jnp.inf)
@@ -234,7 +234,7 @@ def likelihood_point(
     """
     masks = role_masks(roles)
     has_pair = masks[..., Role.OWN_CHOSEN].any(-1) & masks[..., Role.OWN_REJECTED].any(-1)
-    log_chosen, log_rejected, _ = _masses(log_probs, roles)
+    log_chosen, log_rejected, _ = masses(log_probs, roles)
     chosen, rejected = jnp.exp(log_chosen), jnp.exp(log_rejected)
     counts = (1 - masks[..., Role.OWN_CHOSEN] - masks[..., Role.OWN_REJECTED]) * has_pair[:, None]
     if drop_underflow:
@@ -270,7 +270,7 @@ def likelihoods(
     return found
 
 
-def _masses(log_probs: TableArray, roles: TableArray) -> tuple[jax.Array, jax.Array, jax.Array]:
+def masses(log_probs: TableArray, roles: TableArray) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log mass of the own chosen, of the own rejected, and the mass outside, each [prompt]."""
     is_chosen, is_rejected = roles == Role.OWN_CHOSEN, roles == Role.OWN_REJECTED
     outside = jnp.where(is_chosen | is_rejected, 0, jnp.exp(log_probs))
