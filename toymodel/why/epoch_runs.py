@@ -15,6 +15,7 @@ import numpy as np
 from toymodel import optimisers, properties, training, worlds
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Policy
+from toymodel.scenarios import Role
 from toymodel.worlds import Split, World
 
 #: What is measured: name -> what it is. Each has a value for each split of the prompts.
@@ -27,6 +28,8 @@ MEASURED = {
     "accuracy": "share of pairs with a positive margin",
     "drift": "KL to the reference (nats)",
     "heldout_gain": "rise of the mass on responses that are in no pair",
+    "better_gain": "rise of the mass on responses truly better than the chosen",
+    "score_gain": "rise of the expected true score",
 }
 
 
@@ -96,7 +99,7 @@ def trace(
 
             start = (params, method.build().init(params))
             parts = indices.reshape(-1, every, indices.shape[-1])
-            records = jax.lax.scan(segment, start, parts)[1]
+            records: jax.Array = jax.lax.scan(segment, start, parts)[1]
             return _measure(world, roles, jnp.concatenate([reference[None], records]), every)
 
         over_rates = jax.vmap(one, in_axes=(None, None, 0))
@@ -115,9 +118,15 @@ def _measure(
     roles = jnp.where(is_training, roles, world.evaluation.roles)
     sizes = properties.measure(steps, log_probs, roles)
     masses = jax.vmap(properties.masses, in_axes=(0, None))(log_probs, roles)
-    chosen, rejected = (worlds.by_split(world, mass) for mass in masses[:2])
+    chosen, rejected = (
+        worlds.by_split(world, jnp.where(jnp.isneginf(mass), jnp.nan, mass)) for mass in masses[:2]
+    )
     heldout = worlds.heldout_mass(world, log_probs)
     reference, last = log_probs[0], log_probs[-1:]
+    gain = jnp.exp(last[0]) - jnp.exp(reference)
+    own = jnp.where(roles == Role.OWN_CHOSEN, world.score, jnp.inf)
+    better = jnp.sum(gain * (world.score > jnp.min(own, axis=-1)[:, None]), axis=-1)
+    has_pair = jnp.isfinite(sizes.drop)
     return {
         **{name: worlds.by_split(world, getattr(sizes, name)) for name in ("drop", "drawdown")},
         "mean_drawdown": jnp.max(chosen, axis=0) - chosen[-1],
@@ -126,6 +135,8 @@ def _measure(
         "accuracy": worlds.accuracy(world, last, reference)[0],
         "drift": worlds.drift(world, last, reference)[0],
         "heldout_gain": heldout[-1] - heldout[0],
+        "better_gain": worlds.by_split(world, jnp.where(has_pair, better, jnp.nan)),
+        "score_gain": worlds.by_split(world, jnp.sum(gain * world.score, axis=-1)),
         "chosen": chosen,
         "rejected": rejected,
     }
