@@ -130,7 +130,7 @@ def made_up(by_rate):
 
     columns = {name: (dims, full(by_rate[name])) for name in MEASURED}
     curve = full(by_rate["drop"])[..., None, :] * -np.linspace(0, 1, 4)[:, None]
-    curves = {name: ((*dims[:-1], "step", "split"), curve) for name in ("chosen", "rejected")}
+    curves = dict.fromkeys(("chosen", "rejected"), ((*dims[:-1], "step", "split"), curve))
     return xr.Dataset({**columns, **curves}, {**places, "step": np.arange(4)})
 
 

@@ -10,7 +10,6 @@ from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, legend_below, new_fi
 
 _COLOURS = (REJECTED, OUTSIDE, CHOSEN)
 _LINES = {"adam": ("-", "o", "Adam"), "sgd": ("--", "s", "SGD")}
-_SHOWN = {"policy": "feature MLP", "optimiser": "adam", "rate": 30.0}
 
 
 def draw(found: xr.Dataset) -> Figure:
@@ -20,7 +19,6 @@ def draw(found: xr.Dataset) -> Figure:
         for panel, policy in zip(axes[0], found["policy"].values, strict=True):
             one = found.sel(policy=policy)
             _against_drop(panel, one, "mean_drawdown", "training")
-            panel.set(yscale="symlog", ylim=(-0.05, 300))
             panel.set_yscale("symlog", linthresh=0.1)
             panel.set(ylabel=r"degradation: fall of mean $\log\pi(y_+)$ (nats)")
             panel.set_title(f"training prompts: {policy}")
@@ -66,7 +64,7 @@ def _epochs(found: xr.Dataset, pairs: int) -> str:
 
 def _curves(axes: Axes, found: xr.Dataset) -> None:
     """Chosen and rejected over the one epoch, of training and of held-out prompts."""
-    one = found.sel(pairs=found["pairs"].max(), **_SHOWN)
+    one = found.sel(policy="feature MLP", optimiser="adam", rate=30.0, pairs=found["pairs"].max())
     for name, colour, words in (("chosen", CHOSEN, "$y_+$"), ("rejected", REJECTED, "$y_-$")):
         for split, line in (("training", "-"), ("held-out", ":")):
             curve = one[name].sel(split=split)
