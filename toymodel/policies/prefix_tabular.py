@@ -48,4 +48,5 @@ class PrefixTabular(Tokenwise):
     def fit_params(self, key: jax.Array, log_table: TableArray) -> jax.Array:
         """The table's own next-token log-probabilities: exact."""
         del key
+        self.check_shape((log_table.shape[0], log_table.shape[1]))
         return self.space.next_log_probs(log_table)

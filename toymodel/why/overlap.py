@@ -26,7 +26,7 @@ RATES = {"adam": 0.01, "sgd": 1.0}
 PLACES = ("prefix", "later")
 COUNTS = tuple(range(SPACE.length))
 #: Margin (nats) at which runs are compared that part the pair at different speeds.
-MARGIN = 60.0
+MARGIN = 30.0
 _PREFIX, _LATER, _OWN = (kind.title for kind in TokenKind)
 
 
@@ -138,10 +138,14 @@ def table(found: xr.Dataset) -> str:
     moved, equal = displacement(found), at_margin(found)
     lines = [
         f"| policy | optimiser | place | common tokens | change (nats) | chosen that fall "
-        f"| change at margin {MARGIN:.0f} | mass 1 edit from rejected, before and after |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| change at margin {MARGIN:.0f} | mass 0 or 1 edit from chosen, before and after "
+        "| from rejected |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    near = found["distance_rejected"].isel(distance=1).mean(("seed", "pair"))
+    near = {
+        half: found[f"distance_{half}"].isel(distance=[0, 1]).sum("distance").mean(("seed", "pair"))
+        for half in ("chosen", "rejected")
+    }
     for policy in POLICIES:
         for name in RATES:
             for place in PLACES:
@@ -149,13 +153,17 @@ def table(found: xr.Dataset) -> str:
                     at = {"policy": policy, "optimiser": name, "place": place, "common": count}
                     one = moved.sel(at)
                     got = estimate(np.asarray(one.mean("pair")))
-                    before, after = (float(n) for n in near.sel(at))
-                    matched = float(equal.sel(at).mean())
+                    masses = (
+                        ", ".join(f"{n:.3f}" for n in of.sel(at).values) for of in near.values()
+                    )
+                    pairs = equal.sel(at)
+                    matched = (
+                        f"{float(pairs.mean()):.2f}" if pairs.notnull().all() else "not reached"
+                    )
                     lines.append(
                         f"| {policy} | {name} | {place} | {count} | {float(got.mean):.2f} "
                         f"[{float(got.low):.2f}, {float(got.high):.2f}] "
-                        f"| {float((one < 0).mean()):.0%} | {matched:.2f} "
-                        f"| {before:.3f}, {after:.3f} |"
+                        f"| {float((one < 0).mean()):.0%} | {matched} | {' | '.join(masses)} |"
                     )
     return "\n".join(lines) + "\n"
 

@@ -15,8 +15,8 @@ _PLACES = {
 _LINES = {"adam": ("-", "o", "Adam"), "sgd": ("--", "s", "SGD")}
 _KINDS = (CHOSEN, REJECTED, OUTSIDE)
 _TITLES = {
-    "prefix_tabular": "nothing shared between prefixes",
-    "autoregressive": "prefixes share embeddings",
+    "prefix_tabular": "nothing shared between prefixes: it rises",
+    "autoregressive": "prefixes share embeddings: it falls",
 }
 
 
@@ -26,17 +26,17 @@ def draw(found: xr.Dataset) -> Figure:
         figure, axes = new_figure(2, 3, panel=(4.4, 3.5))
         for panel, policy in zip(axes[0], _TITLES, strict=False):
             _over_overlap(panel, found.sel(policy=policy))
-            panel.set_title(f"chosen against overlap: {_TITLES[policy]}")
+            panel.set_title(_TITLES[policy])
         _distances(axes[0, 2], found.sel(policy="autoregressive", optimiser="adam"))
         shown = (
-            ("prefix_tabular", "prefix", "2 in the prefix, nothing shared"),
-            ("autoregressive", "prefix", "2 in the prefix, shared embeddings"),
-            ("autoregressive", "later", "2 after the split, shared embeddings"),
+            ("prefix_tabular", "prefix", "2 tokens in the prefix, nothing shared"),
+            ("autoregressive", "prefix", "2 tokens in the prefix, shared embeddings"),
+            ("autoregressive", "later", "2 tokens after the split, shared embeddings"),
         )
         for panel, (policy, place, title) in zip(axes[1], shown, strict=True):
             cell = found.sel(policy=policy, optimiser="adam", place=place, common=2)
             _tokens(panel, cell["chosen"])
-            panel.set_title(f"the chosen's tokens: {title}")
+            panel.set_title(title)
         for panel in axes[0, :2]:
             panel.legend(fontsize=8)
         axes[0, 2].legend(fontsize=8)
@@ -74,7 +74,7 @@ def _distances(axes: Axes, found: xr.Dataset) -> None:
             bar = {"color": colour, "alpha": 0.55} if filled else {"fill": False}
             label = words if filled else ("before training" if offset == 0 else None)
             axes.bar(where, got.mean, 0.25, yerr=size if filled else None, label=label, **bar)
-    axes.set_title("mass by edits from the rejected, Adam, shared")
+    axes.set_title("where mass stands, Adam, shared embeddings")
     axes.set_xlabel("edits (Levenshtein) from the rejected")
     axes.set_ylabel("probability")
 
@@ -85,15 +85,15 @@ def _tokens(axes: Axes, chosen: xr.DataArray) -> None:
         values = moved.sel(kind=kind).transpose("step", "seed")
         if np.any(chosen.sel(kind=kind) != 0):
             _band(axes, values, colour, str(kind))
-    _band(axes, moved.sum("kind").transpose("step", "seed"), "black", "whole response")
+    _band(axes, moved.sum("kind").transpose("step", "seed"), "black", "whole response", "--")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("step")
-    axes.set_ylabel("change of log π (nats)")
+    axes.set_ylabel("change of log π of the chosen's tokens (nats)")
 
 
-def _band(axes: Axes, values: xr.DataArray, colour: str, label: str) -> None:
+def _band(axes: Axes, values: xr.DataArray, colour: str, label: str, line: str = "-") -> None:
     got = estimate(np.asarray(values))
-    axes.plot(values["step"], got.mean, color=colour, label=label)
+    axes.plot(values["step"], got.mean, line, color=colour, label=label)
     axes.fill_between(values["step"], got.low, got.high, color=colour, alpha=0.2, linewidth=0)
 
 
