@@ -211,7 +211,8 @@ class Trajectory:
 
         Example:
             >>> import toymodel as tm
-            >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "sgd", 1.0, steps=20)
+            >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "sgd",
+            ...                   learning_rate=1.0, steps=20)
             >>> parts = run.decompose(at=[0, 10])
             >>> bool((abs(parts["residual"]) <= parts["bound"]).all())
             True
