@@ -20,7 +20,7 @@ def draw(found: xr.Dataset) -> Figure:
             one = found.sel(policy=policy)
             _against_drop(panel, one, "mean_drawdown", "training")
             panel.set_yscale("symlog", linthresh=0.1)
-            panel.set(ylabel=r"degradation: fall of mean $\log\pi(y_+)$ (nats)")
+            panel.set(ylim=(-0.05, 40), ylabel=r"degradation: fall of mean $\log\pi(y_+)$ (nats)")
             panel.set_title(f"training prompts: {policy}")
         network = found.sel(policy="feature MLP")
         _against_drop(axes[1, 0], network, "chosen_change", "held-out")
