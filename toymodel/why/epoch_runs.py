@@ -25,7 +25,7 @@ MEASURED = {
     "mean_drawdown": "fall of the mean log pi(y+) from its peak (nats)",
     "chosen_change": "change of log pi(y+) from start to end (nats)",
     "dispersion": "rise of the mass outside the pair from its least",
-    "accuracy": "share of pairs with a positive margin, of all prompts of the split, trained or not",
+    "accuracy": "share of pairs of the split, seen or not, with a positive margin",
     "drift": "KL to the reference (nats)",
     "heldout_gain": "rise of the mass on responses that are in no pair",
     "better_gain": "rise of the mass on responses truly better than the chosen",
