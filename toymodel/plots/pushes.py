@@ -56,7 +56,8 @@ def contributions(
 
     Example:
         >>> import toymodel as tm
-        >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "adam", learning_rate=1e-2, steps=9)
+        >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "adam",
+        ...                   learning_rate=1e-2, steps=9)
         >>> figure = tm.plots.contributions(run.decompose(at=5), prompt=0, response=0)
         >>> figure.axes[0].get_xlabel()
         'training step'
