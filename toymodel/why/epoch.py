@@ -172,11 +172,17 @@ def _of_a_sharing_policy(where: str, found: xr.Dataset) -> list[Claim]:
 def _claim(
     where: str, what: str, by_seed: np.ndarray, *, above: float = -np.inf, below: float = np.inf
 ) -> Claim:
-    """That a number's whole interval lies above, or below, a limit."""
+    """That a number's whole interval lies above, or below, a limit; in half of the worlds at least.
+
+    A world in which no rate reaches the drop of the comparison has no number.
+    """
     got = estimate(by_seed)
     interval = f"[{float(got.low):.3g}, {float(got.high):.3g}]"
+    worlds_in = int(np.isfinite(by_seed).sum())
+    if worlds_in < len(by_seed):
+        interval += f", {worlds_in} of {len(by_seed)} worlds"
     aim = f"> {above:g}" if np.isinf(below) else f"< {below:g}"
-    reached = bool(got.low > above and got.high < below)
+    reached = bool(got.low > above and got.high < below and 2 * worlds_in >= len(by_seed))
     return Claim(where, f"{what} {interval}", float(got.mean), aim, reached)
 
 
