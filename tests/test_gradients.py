@@ -115,6 +115,7 @@ def in_parameters(loss, policy, params, world):
 DIFFERENT_LOSSES = [
     *("dpo", "flex_sft_dpo", "ipo-per_token", "orpo"),
     *("aot_unpaired", "kto", "wpo", "f_dpo-alpha"),
+    *("sft_dpo", "hinge", "simpo", "cpo", "sppo_hard", "discopop"),
 ]
 
 

@@ -15,6 +15,7 @@ def found():
     return overlap.compute(2)
 
 
+@pytest.mark.slow
 def test_arms_with_the_same_pairs_are_the_same(found):
     """No token in common is one arm, whatever the place; nothing depends on later tokens there."""
     none = found.isel(common=0)
@@ -23,6 +24,7 @@ def test_arms_with_the_same_pairs_are_the_same(found):
     )
 
 
+@pytest.mark.slow
 def test_masses_are_distributions(found):
     for half in ("chosen", "rejected"):
         total = found[f"distance_{half}"].sum("distance")
@@ -33,6 +35,7 @@ def test_masses_are_distributions(found):
         np.testing.assert_allclose(itself.values, at_ends.values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_shared_weights_no_chosen_falls_and_prefixes_stand_still(found):
     tabular = found.sel(policy="prefix_tabular")
     assert float(overlap.displacement(tabular).min()) > 0
@@ -40,6 +43,7 @@ def test_without_shared_weights_no_chosen_falls_and_prefixes_stand_still(found):
     assert float(np.abs(prefix - prefix.isel(step=0)).max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_claims_say_what_they_were_tested_against(found):
     claims = overlap.compare(found)
     assert [claim.reached for claim in claims[:2]] == [True, True]

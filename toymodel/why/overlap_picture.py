@@ -88,7 +88,7 @@ def _tokens(axes: Axes, chosen: xr.DataArray) -> None:
     _band(axes, moved.sum("kind").transpose("step", "seed"), "black", "whole response", "--")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("step")
-    axes.set_ylabel("change of log π of the chosen's tokens (nats)")
+    axes.set_ylabel("change of log π (nats)")
 
 
 def _band(axes: Axes, values: xr.DataArray, colour: str, label: str, line: str = "-") -> None:
