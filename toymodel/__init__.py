@@ -21,6 +21,7 @@ from toymodel import (
     properties,
     rewards,
     scenarios,
+    sequences,
     special_cases,
     sweeps,
     why,
@@ -30,7 +31,14 @@ from toymodel._errors import InputError
 from toymodel._version import __version__
 from toymodel.attribution import attribute
 from toymodel.flow import gradient_flow
-from toymodel.policies import MLP, FeatureMLP, LogLinear, Tabular
+from toymodel.policies import (
+    MLP,
+    Autoregressive,
+    FeatureMLP,
+    LogLinear,
+    PrefixTabular,
+    Tabular,
+)
 from toymodel.simulation import simulate
 from toymodel.sweeps import (
     Sweep,
@@ -48,9 +56,11 @@ from toymodel.trajectory import Trajectory, load
 
 __all__ = [
     "MLP",
+    "Autoregressive",
     "FeatureMLP",
     "InputError",
     "LogLinear",
+    "PrefixTabular",
     "Sweep",
     "Tabular",
     "Trajectory",
@@ -80,6 +90,7 @@ __all__ = [
     "resume",
     "rewards",
     "scenarios",
+    "sequences",
     "simulate",
     "special_cases",
     "sweep",
