@@ -1,4 +1,6 @@
-"""What the studies of Flex-DPO and of the SFT term share: reading runs, and shares with intervals."""
+"""What the studies of Flex-DPO and of the SFT term share: reading runs, and Wilson's interval."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -53,3 +55,40 @@ def share(successes: int, trials: int, confidence: float = 0.95) -> tuple[float,
     half = z * np.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z**2 / trials
     return p, float((middle - half) / scale), float((middle + half) / scale)
+
+
+def half_dose(
+    doses: Sequence[float], values: np.ndarray, resamples: int = 400
+) -> tuple[float, float, float]:
+    """The dose that first halves what there is without any, interpolated in its logarithm.
+
+    Args:
+        doses: 0, then increasing.
+        values: what was measured, [dose, seed].
+        resamples: of the seeds, for a 95 % bootstrap interval.
+
+    Returns:
+        The dose, and the interval's ends; infinity where no dose halves it.
+
+    Example:
+        >>> values = np.array([[1.0, 1.0], [0.9, 0.9], [0.1, 0.1]])
+        >>> [round(dose, 4) for dose in half_dose([0.0, 0.001, 0.1], values)]
+        [0.01, 0.01, 0.01]
+    """
+    seeds = values.shape[1]
+    drawn = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))
+    found = [_half(doses, values[:, rows].mean(axis=1)) for rows in (np.arange(seeds), *drawn)]
+    low, high = np.percentile(found[1:], [2.5, 97.5], method="nearest")
+    return float(found[0]), float(low), float(high)
+
+
+def _half(doses: Sequence[float], values: np.ndarray) -> float:
+    target = values[0] / 2
+    below = np.flatnonzero(values < target)
+    if len(below) == 0:
+        return np.inf
+    at = int(below[0])
+    if at <= 1:
+        return float(doses[at])
+    logs, (before, after) = np.log(doses[at - 1 : at + 1]), values[at - 1 : at + 1]
+    return float(np.exp(logs[0] + (before - target) / (before - after) * (logs[1] - logs[0])))

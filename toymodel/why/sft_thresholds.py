@@ -1,0 +1,79 @@
+r"""How much SFT is enough: two thresholds in closed form, one for each kind of optimiser.
+
+SFT-DPO's slopes are :math:`a_+ = -(s + \gamma)` and :math:`a_- = s` with
+:math:`s = \beta\sigma(-\beta m)`, so :math:`a_+ + a_- = -\gamma`: every response outside the pair is
+pushed down at :math:`w\gamma\pi_k`, on which DPO's own gradient is zero exactly.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from toymodel._typing import Scalar
+
+
+def crossover_margin(beta: Scalar, gamma: Scalar) -> jax.Array:
+    r"""The margin from which on the SFT term pulls the chosen harder than DPO does.
+
+    DPO's slope is :math:`s = \beta\sigma(-\beta m)`; it has come down to gamma at
+
+    .. math:: m^* = \frac{\log(\beta/\gamma - 1)}{\beta}
+
+    This rules where steps are proportional to gradients. Under Adam see `quiet_sft_weight`.
+
+    Args:
+        beta: SFT-DPO's beta.
+        gamma: the SFT term's weight, > 0.
+
+    Returns:
+        m* (nats); minus infinity where gamma >= beta, which DPO's slope never exceeds.
+
+    Example:
+        >>> [round(float(m), 2) for m in crossover_margin(0.1, jnp.asarray([0.05, 1e-6, 0.1]))]
+        [0.0, 115.13, -inf]
+    """
+    log_odds = jnp.log(jnp.asarray(beta)) - jnp.log(jnp.asarray(gamma))
+    is_above = log_odds > 0
+    safe = jnp.where(is_above, log_odds, 1.0)
+    return jnp.where(is_above, (safe + jnp.log(-jnp.expm1(-safe))) / beta, -jnp.inf)
+
+
+def quiet_sft_weight(
+    epsilon: Scalar,
+    needed: Scalar,
+    rate: Scalar,
+    steps: Scalar,
+    share: Scalar,
+    probability: Scalar,
+    activity: Scalar,
+) -> jax.Array:
+    r"""The SFT weight with which Adam's quiet weights push a response down by `needed` nats.
+
+    An output weight from unit u to response k gets DPO's gradient only from the prompts whose pair
+    k is in. If u is off for those it is *quiet*: its gradient is the SFT term's alone,
+    :math:`g = w\gamma\pi_k h_u`, and so is its second moment. A steady gradient moves a weight by
+    :math:`\eta g/(g + \epsilon)` a step, so while :math:`g \ll \epsilon` the logit falls by
+    :math:`\eta T w\gamma\pi_k\sum_u h_u^2/\epsilon` in T steps. That is the fall d for
+
+    .. math:: \gamma = \frac{\epsilon\,d}{\eta\,T\,w\,\pi_k\sum_u h_u^2}
+
+    The size of DPO's gradient is not in it.
+
+    Args:
+        epsilon: Adam's epsilon.
+        needed: the fall d of the logit (nats).
+        rate: Adam's learning rate.
+        steps: how many there are.
+        share: the pair's share w of the mean over pairs.
+        probability: of the response, pi_k.
+        activity: sum of squared activations of the prompt's quiet units.
+
+    Returns:
+        gamma.
+
+    Example:
+        >>> args = dict(needed=0.5, rate=3e-4, steps=2000, share=0.25, probability=0.12, activity=2.0)
+        >>> [f"{float(quiet_sft_weight(e, **args)):.1e}" for e in (1e-8, 1e-7)]
+        ['1.4e-07', '1.4e-06']
+    """
+    fall_of_one = jnp.asarray(rate) * steps * share * probability * activity / epsilon
+    return needed / fall_of_one
