@@ -58,7 +58,7 @@ def share(successes: int, trials: int, confidence: float = 0.95) -> tuple[float,
 
 
 def half_dose(
-    doses: Sequence[float], values: np.ndarray, resamples: int = 400
+    doses: Sequence[float] | np.ndarray, values: np.ndarray, resamples: int = 400
 ) -> tuple[float, float, float]:
     """The dose that first halves what there is without any, interpolated in its logarithm.
 
@@ -68,7 +68,7 @@ def half_dose(
         resamples: of the seeds, for a 95 % bootstrap interval.
 
     Returns:
-        The dose, and the interval's ends; infinity where no dose halves it.
+        The dose, and the interval's ends; infinity where no dose halves it, 0 where the least does.
 
     Example:
         >>> values = np.array([[1.0, 1.0], [0.9, 0.9], [0.1, 0.1]])
@@ -82,13 +82,13 @@ def half_dose(
     return float(found[0]), float(low), float(high)
 
 
-def _half(doses: Sequence[float], values: np.ndarray) -> float:
+def _half(doses: Sequence[float] | np.ndarray, values: np.ndarray) -> float:
     target = values[0] / 2
     below = np.flatnonzero(values < target)
     if len(below) == 0:
         return np.inf
     at = int(below[0])
-    if at <= 1:
-        return float(doses[at])
+    if at == 1:
+        return 0.0
     logs, (before, after) = np.log(doses[at - 1 : at + 1]), values[at - 1 : at + 1]
     return float(np.exp(logs[0] + (before - target) / (before - after) * (logs[1] - logs[0])))

@@ -10,12 +10,14 @@ Flex-DPO's slopes are those of two forces at a speed. With :math:`D = (\beta_+ +
 - the *clock* :math:`\sigma(-u)` says when both stop.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from toymodel._struct import number, struct
-from toymodel._typing import PairArray, Scalar
+from toymodel._typing import ArrayLike, PairArray, Scalar
 from toymodel.losses import DetachedLoss, PairBatch
 
 #: What is switched on, in the order of the picture.
@@ -79,7 +81,7 @@ def strengths(form: str, beta: float, ratio: float) -> dict[str, float]:
     return {"pull": pull, "push": push, "clock_chosen": beta, "clock_rejected": clock}
 
 
-def furthest_ratio(score: jax.Array | float, most: float = 0.9) -> jax.Array:
+def furthest_ratio(score: ArrayLike, most: float = 0.9) -> jax.Array:
     r"""The beta_rejected / beta_chosen that gets furthest in the time that took DPO to this score.
 
     Late in gradient flow the rejected's log-ratio is
@@ -106,13 +108,18 @@ def furthest_ratio(score: jax.Array | float, most: float = 0.9) -> jax.Array:
     return jnp.minimum(jnp.exp(1 - jnp.asarray(score) / 2), most)
 
 
-#: Ways to choose beta_rejected / beta_chosen: fixed ones, and from the score of a run with DPO.
-RULES = {
-    "exp(1 - u/2)": lambda score, fall: np.asarray(furthest_ratio(score)),
-    "1.28 / beta drop": lambda score, fall: np.minimum(1.278 / np.maximum(fall, 1e-6), 0.9),
-    "0.2": lambda score, fall: np.full_like(score, 0.2),
-    "0.5": lambda score, fall: np.full_like(score, 0.5),
-    "0.8": lambda score, fall: np.full_like(score, 0.8),
-    "0.9": lambda score, fall: np.full_like(score, 0.9),
-    "1 (DPO)": lambda score, fall: np.ones_like(score),
+Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _fixed(ratio: float) -> Rule:
+    return lambda score, drop: np.full_like(score, ratio)
+
+
+#: Ways to choose beta_rejected / beta_chosen: from the score of a run with DPO and beta times its
+#: drop, or fixed. The second is the extremum of `exact.flex_rejected_extremum` at the run's end.
+RULES: dict[str, Rule] = {
+    "exp(1 - u/2)": lambda score, drop: np.asarray(furthest_ratio(score)),
+    "1.28 / beta drop": lambda score, drop: np.minimum(1.278 / np.maximum(drop, 1e-6), 0.9),
+    **{str(ratio): _fixed(ratio) for ratio in (0.2, 0.5, 0.8, 0.9)},
+    "1 (DPO)": _fixed(1.0),
 }

@@ -1,5 +1,7 @@
 """The picture of `toymodel.why.flex`."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
@@ -39,10 +41,10 @@ def draw(found: xr.Dataset) -> Figure:
     return figure
 
 
-def _line(axes: Axes, x: np.ndarray, values: np.ndarray, **look: object) -> None:
+def _line(axes: Axes, x: np.ndarray, values: np.ndarray, **look: Any) -> None:
     """A mean over the last axis, with its interval."""
     interval = estimate(values)
-    axes.plot(x, interval.mean, **look)  # type: ignore[arg-type]
+    axes.plot(x, interval.mean, **look)
     axes.fill_between(x, interval.low, interval.high, color=look["color"], alpha=0.2, linewidth=0)
 
 
@@ -61,20 +63,20 @@ def _by_length(axes: Axes, found: xr.Dataset) -> None:
         one = short.sel(length=length).transpose("ratio", "seed").values
         _line(axes, found["ratio"].values, one, color=shade, label=f"{length:,} steps")
     _over_ratio(axes, f"{_SHORTFALL}, mean of four scenarios")
-    axes.set_ylim(-0.03, 1.15)
+    axes.set(yscale="log", ylim=(1e-4, 20))
     axes.legend(fontsize=8, ncols=2, loc="upper left")
 
 
 def _by_force(axes: Axes, found: xr.Dataset) -> None:
     whole = found["shortfall"].sel(scenario="both_on_policy", length=500)
     whole = whole.sel(ratio=found["part_ratio"].values)
-    parts = {"all": whole.transpose("ratio", "seed")}
+    parts = {"all": whole.transpose("ratio", "seed").values}
     for form in found["form"].values:
         part = found["part"].sel(form=form, length=500)
-        parts[form] = part.transpose("part_ratio", "seed")
+        parts[form] = part.transpose("part_ratio", "seed").values
     for form, values in parts.items():
         look = {"color": _FORMS[form], "label": _LABELS[form]}
-        _line(axes, found["part_ratio"].values, values.values, marker="o", markersize=3, **look)
+        _line(axes, found["part_ratio"].values, values, marker="o", markersize=3, **look)
     _over_ratio(axes, f"{_SHORTFALL} after 500 steps, both on policy")
     axes.set_ylim(bottom=0, top=1.45 * axes.get_ylim()[1])
     axes.legend(fontsize=8, ncols=2, loc="upper left")

@@ -1,5 +1,7 @@
 """Rules for beta_rejected, judged on settings other than those they were found on."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -42,7 +44,7 @@ def _lost(optimiser: str, seeds: int) -> np.ndarray:
             "loss.beta_rejected": [rejected for _, rejected in columns],
         }
     )
-    axes = [
+    axes: Any = [
         {"scenario": list(scenarios.PAPER), "learning_rate": RATES[optimiser]},
         strengths,
         {"seed": range(seeds)},
@@ -53,7 +55,7 @@ def _lost(optimiser: str, seeds: int) -> np.ndarray:
     shape = (*chosen.shape[:2], len(BETAS), len(RATIOS), len(LENGTHS))
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return values.mean(axis=(-3, -1)).reshape(shape)
+        return np.asarray(values.mean(axis=(-3, -1)).reshape(shape))
 
     reached = mean(np.exp(chosen[..., at, :]))
     fall = mean(rejected[..., :1, :] - rejected[..., at, :])[:, :, :, -1]  # of DPO
@@ -65,7 +67,7 @@ def _lost(optimiser: str, seeds: int) -> np.ndarray:
         wanted = np.asarray(rule(beta * (fall + rise), beta * fall))
         distance = np.abs(np.log(RATIOS)[:, None] - np.log(wanted)[..., None, :])
         nearest = distance.argmin(axis=-2)[..., None, :]
-        lost.append((best - np.take_along_axis(reached, nearest, axis=3)[..., 0, :]))
+        lost.append(best - np.take_along_axis(reached, nearest, axis=3)[..., 0, :])
     return np.stack(lost).reshape(len(RULES), -1, len(LENGTHS))
 
 

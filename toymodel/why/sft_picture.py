@@ -1,5 +1,7 @@
 """The picture of `toymodel.why.sft`."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 
 from toymodel.attribution import estimate
 from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, new_figure, style
+from toymodel.why.sft_doses import CONDITIONS, EPSILONS
 from toymodel.why.sft_rules import success
 
 _COLOURS = {"adam": REJECTED, "sgd": CHOSEN}
@@ -28,43 +31,40 @@ def draw(found: xr.Dataset) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, found: xr.Dataset, optimiser: str, name: str, at: int, **look: str) -> None:
-    """A number over gamma, gamma = 0 left out."""
-    gamma = found[f"{optimiser}_gamma"].values[1:]
-    interval = estimate(found[f"{optimiser}_{name}"].values[at, 1:])
-    axes.plot(gamma, interval.mean, **look)  # type: ignore[arg-type]
+def _curve(axes: Axes, gamma: np.ndarray, values: np.ndarray, **look: Any) -> None:
+    """A number over gamma, [gamma, seed], with gamma = 0 left out."""
+    interval = estimate(values[1:])
+    axes.plot(gamma[1:], interval.mean, **look)
     axes.fill_between(
-        gamma, interval.low, interval.high, color=look["color"], alpha=0.2, linewidth=0
+        gamma[1:], interval.low, interval.high, color=look["color"], alpha=0.2, linewidth=0
     )
-    axes.set_xscale("log")
-    axes.set_xlabel(r"SFT weight $\gamma$")
+    axes.set(xscale="log", xlabel=r"SFT weight $\gamma$")
 
 
 def _adam(axes: Axes, found: xr.Dataset) -> None:
-    shades = colormaps["viridis"](np.linspace(0, 0.85, 4))
+    shades = colormaps["viridis"](np.linspace(0, 0.85, EPSILONS))
     for at, shade in enumerate(shades):
-        label = rf"$\epsilon$ = {found['adam_epsilon'].values[at]:.0e}"
-        _curve(axes, found, "adam", "drawdown", at, color=shade, label=label)
+        gamma, fall = found["adam_gamma"].values[at], found["adam_drawdown"].values[at]
+        label = rf"$\epsilon$ = {CONDITIONS['adam'][at].epsilon:.0e}"
+        _curve(axes, gamma, fall, color=shade, label=label)
         axes.axvline(float(found["adam_expected"][at]), color=shade, linestyle=":", linewidth=1.2)
     axes.set(ylabel="degradation (nats)", title=r"Adam, $\beta$ = 0.02 (dotted: theory)")
-    axes.legend(fontsize=8, loc="upper right")
+    axes.set_ylim(0, 1.9)
+    axes.legend(fontsize=8, loc="upper right", ncols=2)
 
 
 def _thresholds(axes: Axes, found: xr.Dataset) -> None:
-    ends = np.array([1e-9, 1.0])
+    ends = np.array([1e-11, 1.0])
     axes.plot(ends, ends, color="0.6", linewidth=1)
     axes.fill_between(ends, ends / 5, ends * 5, color="0.9", linewidth=0)
     for optimiser, marker in (("adam", "o"), ("sgd", "s")):
-        x, y, low, high = (
-            found[f"{optimiser}_{k}"].values for k in ("expected", "half", "half_low", "half_high")
-        )
-        there = np.isfinite(y) & np.isfinite(high)
-        bars = np.abs(np.stack([y - low, high - y])[:, there])
-        look = {"color": _COLOURS[optimiser], "label": _NAMES[optimiser]}
-        axes.errorbar(x[there], y[there], yerr=bars, fmt=marker, markersize=5, linestyle="", **look)
-    axes.set(xscale="log", yscale="log", xlim=(3e-9, 0.1), ylim=(3e-9, 0.1))
+        half = found[f"{optimiser}_half"].values
+        expected, colour = found[f"{optimiser}_expected"].values, _COLOURS[optimiser]
+        axes.plot([expected] * 2, half[:, 1:].T, color=colour)
+        axes.plot(expected, half[:, 0], marker, color=colour, label=_NAMES[optimiser])
+    axes.set(xscale="log", yscale="log", xlim=(1e-11, 0.1), ylim=(1e-11, 0.1))
     axes.set(xlabel=r"predicted $\gamma$", ylabel=r"measured $\gamma$ that halves the effect")
-    axes.set_title("two thresholds (grey: within a factor of 5)")
+    axes.set_title("half doses (grey: within a factor of 5)")
     axes.legend(fontsize=8, loc="upper left")
 
 
@@ -83,31 +83,29 @@ def _split(axes: Axes, found: xr.Dataset) -> None:
 
 
 def _descent(axes: Axes, found: xr.Dataset) -> None:
-    betas = found["sgd_beta"].values
-    wanted = [at for at, multiple in enumerate(found["sgd_multiple"].values) if multiple == 1]
-    for at, shade in zip(
-        wanted, colormaps["viridis"](np.linspace(0, 0.85, len(wanted))), strict=True
-    ):
-        _curve(axes, found, "sgd", "shortfall", at, color=shade, label=rf"$\beta$ = {betas[at]:g}")
+    wanted = [at for at, c in enumerate(CONDITIONS["sgd"]) if c.multiple == 1]
+    shades = colormaps["viridis"](np.linspace(0, 0.85, len(wanted)))
+    for at, shade in zip(wanted, shades, strict=True):
+        gamma, short = found["sgd_gamma"].values[at], found["sgd_shortfall"].values[at]
+        label = rf"$\beta$ = {CONDITIONS['sgd'][at].beta:g}"
+        _curve(axes, gamma, short, color=shade, label=label)
         axes.axvline(float(found["sgd_expected"][at]), color=shade, linestyle=":", linewidth=1.2)
-    axes.set(ylabel=r"$1 - \pi(y_+)$ at the end", yscale="log")
-    axes.set_title("gradient descent (dotted: slope at the end)")
-    axes.legend(fontsize=8)
+    axes.set(ylabel=r"$1 - \pi(y_+)$ at the end", yscale="log", ylim=(1e-6, 1))
+    axes.set_title("gradient descent (dotted: theory)")
+    axes.legend(fontsize=8, loc="lower left")
 
 
 def _cost(axes: Axes, found: xr.Dataset) -> None:
-    for optimiser, colour in _COLOURS.items():
-        beta = found[f"{optimiser}_beta"].values
-        plain = found[f"{optimiser}_multiple"].values == 1
-        if optimiser == "adam":
-            plain &= found["adam_epsilon"].values == 1e-8
-        for value, line in ((0.02, "-"), (0.1, "--")):
-            at = int(np.flatnonzero(plain & (beta == value))[0])
-            label = rf"{_NAMES[optimiser]}, $\beta$ = {value:g}"
-            look = {"color": colour, "linestyle": line, "label": label}
-            _curve(axes, found, optimiser, "drop", at, **look)
-    axes.set(ylabel="drop of the rejected (nats)", title="what too much costs", ylim=(0, None))
-    axes.legend(fontsize=8, loc="lower left")
+    for beta, line in zip(found["wide_beta"].values, ("-", "--"), strict=True):
+        curves = {"adam": (found["wide"].values, found["drop"].sel(wide_beta=beta).values)}
+        at = next(i for i, c in enumerate(CONDITIONS["sgd"]) if c.beta == beta)
+        curves["sgd"] = (found["sgd_gamma"].values[at], found["sgd_drop"].values[at])
+        for optimiser, (gamma, drop) in curves.items():
+            label = rf"{_NAMES[optimiser]}, $\beta$ = {beta:g}"
+            look = {"color": _COLOURS[optimiser], "linestyle": line, "label": label}
+            _curve(axes, gamma, drop, **look)
+    axes.set(ylabel="drop of the rejected (nats)", title="what too much costs", ylim=(0, 230))
+    axes.legend(fontsize=8, loc="upper left", ncols=2)
 
 
 def _rules(axes: Axes, found: xr.Dataset) -> None:

@@ -1,6 +1,7 @@
 """SFT-DPO under Adam with the SFT term let into quiet weights only, or into all others only.
 
-A weight is quiet while DPO's gradient in it has never exceeded the SFT term's weight gamma.
+A weight is quiet while DPO's gradient in it has never exceeded the SFT term's weight gamma. What
+the thresholds of `sft_thresholds` need of a network is measured here, too.
 """
 
 import functools
@@ -94,5 +95,23 @@ def quiet_activity(world: Scenario, policy: MLP, seeds: jax.Array) -> jax.Array:
         quiet = jnp.einsum("xu,zu->xz", hidden**2, (units <= 0).astype(hidden.dtype))
         count = len(hidden)
         return (jnp.sum(quiet) - jnp.trace(quiet)) / (count * (count - 1))
+
+    return jax.vmap(one)(seeds)
+
+
+@jax.jit
+def own_kernel(world: Scenario, policy: MLP, seeds: jax.Array) -> jax.Array:
+    """The kernel of a prompt's logits with themselves less that with each other, [seed].
+
+    At the start, mean over prompts and responses.
+    """
+
+    def one(seed: jax.Array) -> jax.Array:
+        params = training.start(world, policy, jax.random.key(seed))[0]
+        own = jnp.einsum("xyxz->xyz", policy.logit_kernel(params))
+        count = own.shape[1]
+        diagonal = jnp.einsum("xyy->x", own) / count
+        others = (jnp.sum(own, axis=(1, 2)) / count - diagonal) / (count - 1)
+        return jnp.mean(diagonal - others)
 
     return jax.vmap(one)(seeds)

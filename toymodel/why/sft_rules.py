@@ -1,5 +1,8 @@
 """Rules for the SFT weight, judged on settings other than those they were found on."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -11,7 +14,7 @@ from toymodel.why._shared import share
 
 WIDTH, BETAS, RATES, STEPS = 32, (0.02, 0.1, 0.3), (1e-4, 1e-3), 2000
 #: Ways to choose gamma from beta.
-RULES = {
+RULES: dict[str, Callable[[float], float]] = {
     "none": lambda beta: 0.0,
     "1e-6": lambda beta: 1e-6,
     "beta / 1000": lambda beta: beta / 1000,
@@ -31,7 +34,7 @@ def judge(seeds: int) -> xr.Dataset:
     cells = [(beta, rule(beta)) for beta in BETAS for rule in RULES.values()]
     over = paired({"loss.beta": [b for b, _ in cells], "loss.gamma": [g for _, g in cells]})
     base = Sweep(policy=MLP(hidden=(WIDTH,)), loss=SFTDPO(), optimiser="adam", steps=STEPS)
-    axes = [
+    axes: Any = [
         {"scenario": list(scenarios.PAPER), "learning_rate": RATES},
         over,
         {"seed": range(seeds)},
@@ -40,7 +43,7 @@ def judge(seeds: int) -> xr.Dataset:
 
     def by_rule(name: str) -> np.ndarray:
         values = found[name].values.mean(axis=(-2, -1))
-        return values.reshape(-1, len(BETAS), len(RULES)).reshape(-1, len(RULES)).T
+        return np.asarray(values.reshape(-1, len(RULES)).T)
 
     drop = by_rule("drop")
     data = {"rule_fall": by_rule("drawdown"), "rule_kept": drop / drop[:1]}

@@ -1,8 +1,8 @@
-r"""How much SFT is enough: two thresholds in closed form, one for each kind of optimiser.
+r"""How much SFT is enough: thresholds in closed form, for each kind of optimiser.
 
 SFT-DPO's slopes are :math:`a_+ = -(s + \gamma)` and :math:`a_- = s` with
-:math:`s = \beta\sigma(-\beta m)`, so :math:`a_+ + a_- = -\gamma`: every response outside the pair is
-pushed down at :math:`w\gamma\pi_k`, on which DPO's own gradient is zero exactly.
+:math:`s = \beta\sigma(-\beta m)`, so :math:`a_+ + a_- = -\gamma`: every response outside the
+pair is pushed down at :math:`w\gamma\pi_k`. DPO's own gradient there is zero exactly.
 """
 
 import jax
@@ -18,7 +18,8 @@ def crossover_margin(beta: Scalar, gamma: Scalar) -> jax.Array:
 
     .. math:: m^* = \frac{\log(\beta/\gamma - 1)}{\beta}
 
-    This rules where steps are proportional to gradients. Under Adam see `quiet_sft_weight`.
+    From there on the term rules the direction. It may have done its work before
+    (`even_sft_weight`), and under Adam it has (`quiet_sft_weight`).
 
     Args:
         beta: SFT-DPO's beta.
@@ -71,9 +72,35 @@ def quiet_sft_weight(
         gamma.
 
     Example:
-        >>> args = dict(needed=0.5, rate=3e-4, steps=2000, share=0.25, probability=0.12, activity=2.0)
-        >>> [f"{float(quiet_sft_weight(e, **args)):.1e}" for e in (1e-8, 1e-7)]
-        ['1.4e-07', '1.4e-06']
+        >>> rest = dict(rate=3e-4, steps=2000, share=0.25, probability=0.12, activity=2.0)
+        >>> [f"{float(quiet_sft_weight(e, 0.5, **rest)):.1e}" for e in (1e-8, 1e-7)]
+        ['3.5e-07', '3.5e-06']
     """
     fall_of_one = jnp.asarray(rate) * steps * share * probability * activity / epsilon
     return needed / fall_of_one
+
+
+def even_sft_weight(area: Scalar, rate: Scalar, share: Scalar, kernel: Scalar) -> jax.Array:
+    r"""The SFT weight that halves :math:`1 - \pi_+` under gradient descent, to first order.
+
+    The term parts the chosen logit from those outside the pair at :math:`w\gamma K q`, where
+    :math:`q = 1 - \pi_+` and K is the kernel that a prompt's logits have with themselves, less
+    that with each other. By the end the gap has gained :math:`w\gamma\eta K\sum_t q_t`, which
+    halves q once it is log 2:
+
+    .. math:: \gamma = \frac{\log 2}{w\,\eta\,K\sum_t q_t}
+
+    Args:
+        area: sum over steps of q, without the term.
+        rate: the learning rate.
+        share: the pair's share w of the mean over pairs.
+        kernel: K; 1 for a tabular policy.
+
+    Returns:
+        gamma.
+
+    Example:
+        >>> round(float(even_sft_weight(area=300.0, rate=0.3, share=0.25, kernel=6.5)), 4)
+        0.0047
+    """
+    return jnp.log(2.0) / (jnp.asarray(share) * rate * kernel * area)
