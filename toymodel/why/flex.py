@@ -112,6 +112,10 @@ def compare(found: xr.Dataset) -> list[Claim]:
         )
         ends = edges.transpose("e", "seed").values
         claims.append(_least(ends, f"sgd, {name}", f"ends above the best ratio, {best:g}"))
+    short = found["shortfall"].sel(optimiser="sgd", length=[200, 2000])
+    at = short.transpose("length", "scenario", "seed", "ratio").values.argmin(axis=-1)
+    moved = -np.diff(np.log(RATIOS)[at], axis=0)[0].mean(axis=0)
+    claims.append(_claim(moved, "sgd", "log best ratio, 200 less 2,000 steps", 0.5, above=True))
     for optimiser in RATES:
         for name in scenarios.PAPER:
             level = found["chosen_at_drop"].sel(optimiser=optimiser, scenario=name)
@@ -119,7 +123,7 @@ def compare(found: xr.Dataset) -> list[Claim]:
             steps = -level.diff("ratio").transpose("ratio", "seed").values
             what = "pi+ falls with ratio, equal drop"
             claims.append(_least(steps, f"{optimiser}, {name}", what))
-    for ratio, above in ((0.9, False), (0.99, False), (1.0, True), (1.01, True)):
+    for ratio, above in ((0.9, False), (0.99, False), (0.9999, False), (1.0, True), (1.01, True)):
         fall = found["drawdown"].sel(optimiser="adam", ratio=ratio).mean("scenario").values
         claims.append(_claim(fall, f"adam, ratio {ratio:g}", "drawdown", LIMIT, above))
     return claims + _of_rules(found)

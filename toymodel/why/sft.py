@@ -52,6 +52,18 @@ def _split(seeds: int) -> xr.Dataset:
     return xr.Dataset({"split": (("split_gamma", "which", "seed"), values)}, places)
 
 
+def table(found: xr.Dataset) -> str:
+    """The rules, and the drop that Adam is left with at each dose, as Markdown."""
+    heads = [f"Adam's drop, beta {beta:g}" for beta in found["wide_beta"].values]
+    lines = ["| gamma | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    drop = estimate(found["drop"].transpose("wide", "wide_beta", "seed").values)
+    for at, gamma in enumerate(found["wide"].values):
+        columns = zip(drop.mean[at], drop.low[at], drop.high[at], strict=True)
+        cells = " | ".join(f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in columns)
+        lines.append(f"| {gamma:g} | {cells} |")
+    return sft_rules.table(found) + "\n" + "\n".join(lines) + "\n"
+
+
 # Claims -----------------------------------------------------------------------------------------
 
 _FAR, _NEAR = 10.0, 5.0  # factors
@@ -117,9 +129,9 @@ def _of_rules(found: xr.Dataset) -> list[Claim]:
 FIGURE = register(
     PaperFigure(
         name="why_sft",
-        title="The SFT weight: under Adam a trace is enough, in weights that DPO leaves alone",
+        title="The SFT weight: under Adam it acts in weights that DPO leaves alone",
         caption=(
-            "Top: degradation over the SFT weight gamma under Adam, for five values of Adam's "
+            "Top: degradation over the SFT weight gamma under Adam, for four values of Adam's "
             "epsilon (left); the dose that halves it (Adam), or halves 1 - pi(y+) (gradient "
             "descent), against theory (middle); the fall with the SFT term let into quiet weights "
             "only, or into all others only (right).\n"
@@ -130,7 +142,7 @@ FIGURE = register(
         compute=compute,
         draw=draw,
         compare=compare,
-        table=sft_rules.table,
+        table=table,
         on_request=True,
         group="why",
         seeds=32,
