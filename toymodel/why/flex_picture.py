@@ -72,8 +72,8 @@ def _by_force(axes: Axes, found: xr.Dataset) -> None:
     whole = whole.sel(ratio=found["part_ratio"].values)
     parts = {"all": whole.transpose("ratio", "seed").values}
     for form in found["form"].values:
-        part = found["part"].sel(form=form, length=500)
-        parts[form] = part.transpose("part_ratio", "seed").values
+        alone = found["part"].sel(form=form, length=500)
+        parts[form] = alone.transpose("part_ratio", "seed").values
     for form, values in parts.items():
         look = {"color": _FORMS[form], "label": _LABELS[form]}
         _line(axes, found["part_ratio"].values, values, marker="o", markersize=3, **look)
@@ -86,10 +86,10 @@ def _at_drop(axes: Axes, found: xr.Dataset) -> None:
     for optimiser, colour in (("sgd", CHOSEN), ("adam", REJECTED)):
         for name, line in zip(found["scenario"].values, _LINES, strict=True):
             level = found["chosen_at_drop"].sel(optimiser=optimiser, scenario=name)
-            level = level.transpose("ratio", "seed").values
+            values = level.transpose("ratio", "seed").values
             label = f"{_NAMES[optimiser]}, {name.replace('_', ' ')}"
             look = {"color": colour, "linestyle": line, "label": label}
-            _line(axes, found["ratio"].values, level, **look)
+            _line(axes, found["ratio"].values, values, **look)
     _over_ratio(axes, r"$\pi(y_+)$ when the drop is 30 nats")
     axes.set_ylim(-0.03, 1.75)
     axes.set_yticks(np.linspace(0, 1, 6))

@@ -74,7 +74,7 @@ def quiet_sft_weight(
     Example:
         >>> rest = dict(rate=3e-4, steps=2000, share=0.25, probability=0.12, activity=2.0)
         >>> [f"{float(quiet_sft_weight(e, 0.5, **rest)):.1e}" for e in (1e-8, 1e-7)]
-        ['3.5e-07', '3.5e-06']
+        ['1.4e-07', '1.4e-06']
     """
     fall_of_one = jnp.asarray(rate) * steps * share * probability * activity / epsilon
     return needed / fall_of_one
