@@ -40,7 +40,7 @@ def reproduce(
         Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
         since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
         phases_sft, phases_initial, phases_width), why (or one of them: why-chosen, why-mass,
-        why-overlap, why-beta, why-epoch).
+        why-flex, why-sft, why-overlap, why-beta, why-epoch).
     out
         Folder for pictures and captions.
     seeds

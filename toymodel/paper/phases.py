@@ -106,8 +106,8 @@ STUDIES = {
     "phases_sft": Study(
         "weight of the SFT term against beta (DPO with SFT)",
         "Across: the weight of the SFT term; up: beta.\n"
-        "Right of the line the chosen no longer falls. DPO's own pull dies off exponentially and "
-        "Adam does not care for sizes, so a weight of a millionth is enough.",
+        "Right of the line the chosen no longer falls. In this network a weight of a millionth "
+        "is enough under Adam; why, and what is enough elsewhere, is in docs/why/sft.md.",
         SFTDPO(),
         "loss.gamma",
         "loss.beta",

@@ -3,4 +3,4 @@
 The questions are those that the paper leaves open; ``docs/why`` has the answers.
 """
 
-from toymodel.why import beta, chosen, epoch, mass, overlap  # noqa: F401  (each registers)
+from toymodel.why import beta, chosen, epoch, flex, mass, overlap, sft  # noqa: F401  (each registers)
