@@ -39,8 +39,8 @@ def reproduce(
     names
         Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
         since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
-        phases_sft, phases_initial, phases_width), why (or one of them: why-chosen, why-mass,
-        why-flex, why-sft, why-overlap, why-beta, why-epoch).
+        phases_sft, phases_initial, phases_width), why (or one of them: why_chosen, why_mass,
+        why_flex, why_sft, why_overlap, why_beta, why_epoch). Hyphens do as well.
     out
         Folder for pictures and captions.
     seeds
