@@ -5,7 +5,7 @@ import datetime
 import json
 from pathlib import Path
 
-from benchmarks import machine, memory, scaling
+from benchmarks import first, machine, memory, scaling, workers
 from benchmarks.harness import Contender, race, ratios
 
 OURS = "toymodel, all cores"
@@ -25,7 +25,7 @@ TARGETS = {"(a)": 400, "(b) P": 20, "(b) w": 7, "(c)": 7, "(d)": 4, "(e)": 0.9}
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
-    parser.add_argument("--only", nargs="*", default=["peers", "scaling", "memory"])
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,13 @@ def peers(repeats: int) -> tuple[str, dict]:
     )
 
 
-SECTIONS = {"peers": peers, "scaling": scaling.run, "memory": memory.run}
+SECTIONS = {
+    "peers": peers,
+    "workers": workers.run,
+    "scaling": scaling.run,
+    "first": first.run,
+    "memory": memory.run,
+}
 
 if __name__ == "__main__":
     main()
