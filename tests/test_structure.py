@@ -18,6 +18,7 @@ LAYERS = [
     *("_typing", "_errors", "_version", "_struct", "_registry"),
     *("scenarios", "sampling", "policies", "sequences", "worlds"),
     *("losses", "preconditioners", "optimisers", "gradients", "rewards", "exact", "kernels"),
+    *("values", "objectives", "rl"),
     *("special_cases", "identities", "portraits"),
     *("properties", "storage", "training", "decomposition", "trajectory", "flow"),
     *("simulation", "sweeps"),

@@ -5,7 +5,7 @@ that description (`rebuild`), which is how the command line, saved runs and sett
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -21,10 +21,12 @@ class Registry(Generic[Factory]):
 
     Args:
         kind: what the entries are, as errors should call them ("loss", "scenario").
+        parts: registries of what entries may hold, so that they are described with it.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, parts: Sequence["Registry[Any]"] = ()) -> None:
         self.kind = kind
+        self._parts = {part.kind: part for part in parts}
         self._entries: dict[str, Factory] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
@@ -95,17 +97,22 @@ class Registry(Generic[Factory]):
         """`plain`, with instances of registered classes described in turn."""
         if type(value) in self._entries.values():
             return self.describe(value)
+        for kind, part in self._parts.items():
+            if type(value) in part._entries.values():
+                return {"kind": kind, **part.describe(value)}
         return [self.plain(item) for item in value] if isinstance(value, tuple) else plain(value)
 
     def rebuild(self, description: Mapping[str, Any]) -> Any:
         """The instance that `describe` described."""
-        fields = {k: self._restore(value) for k, value in description.items() if k != "name"}
+        given = {k: value for k, value in description.items() if k not in ("name", "kind")}
+        fields = {k: self._restore(value) for k, value in given.items()}
         return self.get(description["name"], **fields)
 
     def _restore(self, value: Any) -> Any:
         """Descriptions were instances; lists of lists were arrays; other lists were tuples."""
         if isinstance(value, Mapping) and "name" in value:
-            return self.rebuild(value)
+            registry = self._parts[value["kind"]] if "kind" in value else self
+            return registry.rebuild(value)
         if isinstance(value, list) and value and isinstance(value[0], list):
             return np.asarray(value)
         return tuple(map(self._restore, value)) if isinstance(value, list) else value

@@ -38,6 +38,11 @@ def static(default: Any = dataclasses.MISSING, *, doc: str) -> Any:
     return dataclasses.field(default=default, metadata={"doc": doc, "static": True})
 
 
+def optional(default: None = None, *, doc: str) -> Any:
+    """A field that holds an array, or None: then JAX sees no leaf there."""
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
 def label(default: str, *, doc: str) -> Any:
     """A name for people. JAX does not see it: two labels share one compilation."""
     return dataclasses.field(default=default, metadata={"doc": doc, "label": True})
@@ -97,12 +102,13 @@ def _documented(cls: type) -> str:
 def struct(cls: type[T], /) -> type[T]: ...
 @overload
 def struct(*, eq: bool = True) -> Callable[[type[T]], type[T]]: ...
-@dataclass_transform(frozen_default=True, field_specifiers=(number, static, label))
+@dataclass_transform(frozen_default=True, field_specifiers=(number, static, optional, label))
 def struct(cls: type | None = None, /, *, eq: bool = True) -> Any:
     """Make a class a frozen dataclass registered as a pytree.
 
     Args:
-        cls: the class; its fields come from `number`, `static` and `label`, or are plain (leaves).
+        cls: the class; its fields come from `number`, `static`, `optional` and `label`, or are
+            plain (leaves).
         eq: whether instances compare by value; switch off where fields hold arrays.
 
     Example:

@@ -14,10 +14,11 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from toymodel import losses, optimisers, policies, scenarios, training
+from toymodel import losses, objectives, optimisers, policies, scenarios, training
 from toymodel._errors import refuse
 from toymodel._typing import Scalar, TableArray
 from toymodel.losses import PreferenceLoss
+from toymodel.objectives import FixedPairs, Objective
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Scenario
 from toymodel.training import State
@@ -31,7 +32,7 @@ _STOPS = 50  # at least so many stops a run, for the progress bar and for Ctrl-C
 def simulate(
     scenario: Scenario | str,
     policy: Policy | str,
-    loss: PreferenceLoss | str,
+    loss: PreferenceLoss | Objective | str,
     optimiser: optimisers.Optimiser | optax.GradientTransformation | str,
     *,
     steps: int = 2000,
@@ -41,12 +42,13 @@ def simulate(
     learning_rate: Scalar | None = None,
     progress: bool = True,
 ) -> Trajectory:
-    """Fit a policy to a scenario, train it on the preference pairs, record its log-probabilities.
+    """Fit a policy to a scenario, train it, record its log-probabilities.
 
     Args:
         scenario: a `Scenario`, or the name of one.
         policy: a `Policy`, or the name of one.
-        loss: a `PreferenceLoss`, or the name of one.
+        loss: a `PreferenceLoss`, or the name of one: it trains on the scenario's pairs. Or an
+            `Objective`, which finds its data itself: `toymodel.objectives`, `toymodel.rl`.
         optimiser: an optax optimiser, or the name of one with `learning_rate`. By name, other
             numbers never recompile; each optax object compiles anew.
         steps: training steps (epochs, for full batches), at least one.
@@ -54,7 +56,7 @@ def simulate(
         record: which steps to record: an integer n for every n-th, or the steps themselves, from
             0 (before training) to `steps`. Default: about 200 evenly spaced. Step counts as the
             number of updates made. 0 and the last are always added to an integer.
-        batch_size: pairs a step. Default: all of them.
+        batch_size: pairs a step, for a loss. Default: all of them.
         learning_rate: with an optimiser's name only.
         progress: show a progress bar if the run takes more than two seconds.
 
@@ -72,29 +74,20 @@ def simulate(
         (101, 4, 10)
     """
     world = scenarios.get(scenario)
-    policy, loss = policies.get(policy), losses.get(loss)
+    policy, loss = policies.get(policy), _goal(loss)
     method = optimisers.get(optimiser, learning_rate)
     steps = _whole("steps", steps, 1)
     recorded = _record_steps(record, steps)
     seeds = _seeds(seed)
-    if batch_size is not None:
-        batch_size = _whole("batch_size", batch_size, 1, len(world.pairs))
-        if batch_size == len(world.pairs):
-            batch_size = None
-    if not loss.takes_weights and len(np.unique(world.pairs.weight)) > 1:
-        raise refuse(
-            "scenario.pairs.weight",
-            np.asarray(world.pairs.weight).tolist(),
-            f"equal weights, since {type(loss).__name__} joins responses of different pairs",
-        )
+    objective, batch_size = _objective(loss, world, batch_size)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
-    fit, reference, state = _start(world, policy, method, keys)
+    fit, reference, state, memory = _start(world, policy, objective, method, keys)
     blocks = []
     with tqdm(total=steps, unit="step", delay=2, disable=not progress, desc=world.name) as bar:
         for starts, lengths, wanted in _blocks(recorded, steps):
-            state, log_probs = _advance(
-                world, policy, loss, method, reference, state, keys, starts, lengths, batch_size
+            (state, memory), log_probs = _advance(
+                world, policy, objective, method, (state, memory), keys, starts, lengths
             )
             blocks.append(np.asarray(log_probs)[:, wanted])
             bar.update(int(lengths.sum()))
@@ -116,6 +109,38 @@ def simulate(
         fit=jax.tree.map(one_or_all, fit),
         params=jax.tree.map(one_or_all, state[0]),
     )
+
+
+def _goal(loss: Any) -> PreferenceLoss | Objective:
+    """A loss or an objective, by name or as it is."""
+    if isinstance(loss, Objective):
+        return loss
+    if isinstance(loss, str) and loss.replace("-", "_") in objectives.REGISTRY:
+        made: Objective = objectives.REGISTRY.get(loss)
+        return made
+    return losses.get(loss)
+
+
+def _objective(
+    loss: PreferenceLoss | Objective, world: Scenario, batch_size: int | None
+) -> tuple[Objective, int | None]:
+    """What is lowered, and the pairs a step where they are fewer than all."""
+    if isinstance(loss, Objective):
+        if batch_size is not None:
+            expected = f"None, since {type(loss).__name__} chooses its data itself"
+            raise refuse("batch_size", batch_size, expected)
+        loss.check(world)
+        return loss, None
+    if batch_size is not None:
+        batch_size = _whole("batch_size", batch_size, 1, len(world.pairs))
+        batch_size = None if batch_size == len(world.pairs) else batch_size
+    if not loss.takes_weights and len(np.unique(world.pairs.weight)) > 1:
+        raise refuse(
+            "scenario.pairs.weight",
+            np.asarray(world.pairs.weight).tolist(),
+            f"equal weights, since {type(loss).__name__} joins responses of different pairs",
+        )
+    return FixedPairs(loss, batch_size), batch_size
 
 
 def _whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
@@ -169,44 +194,44 @@ def _blocks(recorded: np.ndarray, steps: int) -> list[tuple[np.ndarray, np.ndarr
 
 @jax.jit
 def _start(
-    world: Scenario, policy: Policy, method: optimisers.Optimiser, keys: jax.Array
-) -> tuple[Fit, TableArray, State]:
-    """The SFT stage, the reference it leaves and the optimiser's fresh memory, for every seed."""
+    world: Scenario,
+    policy: Policy,
+    objective: Objective,
+    method: optimisers.Optimiser,
+    keys: jax.Array,
+) -> tuple[Fit, TableArray, State, Any]:
+    """The SFT stage, the reference it leaves, and all memories when fresh, for every seed."""
 
-    def one(key: jax.Array) -> tuple[Fit, TableArray, State]:
+    def one(key: jax.Array) -> tuple[Fit, TableArray, State, Any]:
         params, reference, fit = training.start(world, policy, key)
-        return fit, reference, (params, method.build().init(params))
+        memory = objective.begin(world, reference, key)
+        return fit, reference, (params, method.build().init(params)), memory
 
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
+@functools.partial(jax.jit, donate_argnames="states")
 def _advance(
     world: Scenario,
     policy: Policy,
-    loss: PreferenceLoss,
+    objective: Objective,
     method: optimisers.Optimiser,
-    reference: TableArray,
-    state: State,
+    states: tuple[State, Any],
     keys: jax.Array,
     starts: jax.Array,
     lengths: jax.Array,
-    batch_size: int | None,
-) -> tuple[State, TableArray]:
+) -> tuple[tuple[State, Any], TableArray]:
     """Train through one block of segments, recording at the end of each, for every seed."""
 
-    def one(state: State, reference: TableArray, key: jax.Array) -> tuple[State, TableArray]:
-        def step(number: jax.Array, state: State) -> State:
-            return training.update(
-                *(world, policy, loss, method, reference, key, number, state),
-                batch_size=batch_size,
-            )
+    def one(both: tuple[State, Any], key: jax.Array) -> tuple[tuple[State, Any], TableArray]:
+        def step(number: jax.Array, both: tuple[State, Any]) -> tuple[State, Any]:
+            return training.pursue(world, policy, objective, method, key, number, *both)
 
-        def segment(state: State, span: tuple[jax.Array, jax.Array]) -> tuple[State, TableArray]:
+        def segment(both: Any, span: tuple[jax.Array, jax.Array]) -> tuple[Any, TableArray]:
             start, length = span
-            state = jax.lax.fori_loop(start, start + length, step, state)
-            return state, policy.log_probs(state[0])
+            both = jax.lax.fori_loop(start, start + length, step, both)
+            return both, policy.log_probs(both[0][0])
 
-        return jax.lax.scan(segment, state, (starts, lengths))
+        return jax.lax.scan(segment, both, (starts, lengths))
 
-    return jax.vmap(one)(state, reference, keys)
+    return jax.vmap(one)(states, keys)

@@ -11,10 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from toymodel import decomposition, gradients, losses, optimisers, policies, properties, storage
+from toymodel import (
+    decomposition,
+    gradients,
+    losses,
+    objectives,
+    optimisers,
+    policies,
+    properties,
+    storage,
+)
 from toymodel._errors import refuse
+from toymodel._registry import Registry
 from toymodel._typing import CurveArray, Params, TableArray
 from toymodel.losses import PreferenceLoss
+from toymodel.objectives import Objective
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Pairs, Role, Scenario
 
@@ -30,7 +41,7 @@ class Trajectory:
     Args:
         scenario: the world.
         policy: the policy's form.
-        loss: the preference loss.
+        loss: the preference loss, or the objective.
         optimiser: the optimiser, as plain data.
         batch_size: pairs a step; None for all.
         seed: the seed, or the seeds.
@@ -43,7 +54,7 @@ class Trajectory:
 
     scenario: Scenario
     policy: Policy
-    loss: PreferenceLoss
+    loss: PreferenceLoss | Objective
     optimiser: dict[str, Any]
     batch_size: int | None
     seed: int | tuple[int, ...]
@@ -159,7 +170,8 @@ class Trajectory:
 
         Computed from logarithms, so values beyond any floating-point range are exact.
         """
-        chosen, rejected = self._at_records(lambda batch: gradients.probabilities(self.loss, batch))
+        loss = self._preference_loss()
+        chosen, rejected = self._at_records(lambda batch: gradients.probabilities(loss, batch))
         dims, to_log10 = ("step", "pair"), 1 / np.log(10)
         return self._dataset(
             {
@@ -174,11 +186,11 @@ class Trajectory:
         The loss is the weighted mean over all pairs; the margin (nats) is its mean; the accuracy is
         the share of pairs whose margin is positive. At the reference every margin is zero.
         """
-        pairs = self.scenario.pairs
+        pairs, given = self.scenario.pairs, self._preference_loss()
 
         def curves(batch: losses.PairBatch) -> tuple[jax.Array, ...]:
             margin = batch.margin
-            values = (self.loss.value(batch), margin, (margin > 0).astype(margin.dtype))
+            values = (given.value(batch), margin, (margin > 0).astype(margin.dtype))
             return tuple(jnp.asarray(pairs.mean(value)) for value in values)
 
         loss, margin, accuracy = self._at_records(curves)
@@ -230,14 +242,15 @@ class Trajectory:
         name = settings.pop("name")
         if name not in optimisers.names():
             raise refuse("optimiser", name, "one by name", 'such as "adam" with a learning rate')
-        if self.batch_size is not None and not self.loss.takes_weights:
+        loss = self._preference_loss()
+        if self.batch_size is not None and not loss.takes_weights:
             raise refuse("batch_size", self.batch_size, "None, since the loss joins pairs")
         lengths = np.diff(chosen, prepend=0)
         seeds = jnp.asarray(self.seed if self.has_seeds else [self.seed])
         found = decomposition.replay(
             self.scenario,
             self.policy,
-            self.loss,
+            loss,
             optimisers.get(name, settings.pop("learning_rate"), **settings),
             jax.vmap(jax.random.key)(seeds),
             jnp.asarray(chosen - lengths),
@@ -252,6 +265,17 @@ class Trajectory:
             columns[field.name] = (dims, values, field.metadata["doc"])
         dataset = self._dataset(columns, steps=chosen)
         return dataset.assign_coords(pair_prompt=("pair", np.asarray(self.scenario.pairs.prompt)))
+
+    def _goals(self) -> Registry[Any]:
+        """The registry of what was lowered."""
+        return objectives.REGISTRY if isinstance(self.loss, Objective) else losses.REGISTRY
+
+    def _preference_loss(self) -> PreferenceLoss:
+        """The loss on the scenario's pairs; a run without one is refused."""
+        if isinstance(self.loss, PreferenceLoss):
+            return self.loss
+        expected = "a run of a preference loss on the scenario's own pairs"
+        raise refuse("loss", type(self.loss).__name__, expected)
 
     def _at_records(self, function: Callable[[losses.PairBatch], Any]) -> Any:
         """A function of the loss's view of all pairs, at every record; [(seed,) record, ...]."""
@@ -288,12 +312,15 @@ class Trajectory:
             {
                 "scenario": self.scenario.name,
                 "policy": json.dumps(policies.REGISTRY.describe(self.policy)),
-                "loss": json.dumps(losses.REGISTRY.describe(self.loss)),
+                "loss": json.dumps(self._goals().describe(self.loss)),
+                "goal": self._goals().kind,
                 "optimiser": json.dumps(self.optimiser),
                 "batch_size": "all" if self.batch_size is None else self.batch_size,
                 "seed": self.seed if isinstance(self.seed, int) else "several",
             },
         )
+        if self.scenario.rewards is not None:
+            dataset["rewards"] = (("prompt", "response"), np.asarray(self.scenario.rewards))
         for index, leaf in enumerate(jax.tree.leaves(self.params)):
             dims = tuple(f"params_{index}_axis_{axis}" for axis in range(np.ndim(leaf)))
             dataset[f"params_{index}"] = (dims, np.asarray(leaf))
@@ -325,8 +352,11 @@ class Trajectory:
             pairs=Pairs(*(array(f"pair_{field.name}") for field in dataclasses.fields(Pairs))),
             roles=array("role"),
             name=settings["scenario"],
+            rewards=array("rewards") if "rewards" in dataset else None,
         )
         policy = policies.REGISTRY.rebuild(json.loads(settings["policy"]))
+        is_loss = settings.get("goal", losses.REGISTRY.kind) == losses.REGISTRY.kind
+        goals = losses.REGISTRY if is_loss else objectives.REGISTRY
         structure: Any = jax.tree.structure(
             jax.eval_shape(lambda key: policy.init(key, scenario.shape), jax.random.key(0))
         )
@@ -336,7 +366,7 @@ class Trajectory:
         return cls(
             scenario=scenario,
             policy=policy,
-            loss=losses.REGISTRY.rebuild(json.loads(settings["loss"])),
+            loss=goals.rebuild(json.loads(settings["loss"])),
             optimiser=json.loads(settings["optimiser"]),
             batch_size=None if batch_size == "all" else int(batch_size),
             seed=tuple(dataset["seed"].values.tolist()) if several else int(settings["seed"]),
@@ -359,7 +389,7 @@ class Trajectory:
                 loss has no registered name, by which `load` could rebuild it.
         """
         policies.REGISTRY.require(self.policy)
-        losses.REGISTRY.require(self.loss)
+        self._goals().require(self.loss)
         return storage.write(self.to_xarray(), path, overwrite=overwrite)
 
 

@@ -192,6 +192,7 @@ def _plain(name: str, value: Any) -> Any:
             "log_table": plain(value.log_table),
             "roles": plain(value.roles),
             "pairs": {key: plain(getattr(pairs, key)) for key in pairs.__dataclass_fields__},
+            **({} if value.rewards is None else {"rewards": plain(value.rewards)}),
         }
     return plain(value)
 
@@ -206,4 +207,5 @@ def _scenario(given: Mapping[str, Any]) -> Scenario:
         pairs=Pairs(**columns),
         roles=jnp.asarray(given["roles"], int),
         name=given["name"],
+        rewards=jnp.asarray(given["rewards"], float) if "rewards" in given else None,
     )
