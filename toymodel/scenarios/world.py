@@ -79,7 +79,9 @@ class Scenario:
     pairs: Pairs = number(doc="the preference pairs")
     roles: TableArray = number(doc="`Role` of each response to each prompt, [prompt, response]")
     name: str = label(default="custom", doc="the scenario's name, for legends and files")
-    rewards: TableArray | None = optional(default=None, doc="true rewards, [prompt, response]; None if unknown")
+    rewards: TableArray | None = optional(
+        default=None, doc="true rewards, [prompt, response]; None if unknown"
+    )
 
     @property
     def shape(self) -> tuple[int, int]:
