@@ -1,7 +1,4 @@
-"""Reward models: the Bradley-Terry loss on a table of rewards, and its gradient, which is balanced.
-
-Any policy's logits serve as a reward parameterisation: r(x, y) = policy.logits(params)[x, y].
-"""
+"""The Bradley-Terry loss on a table of rewards, and its gradient, which is balanced."""
 
 from jax.nn import log_sigmoid, sigmoid
 
