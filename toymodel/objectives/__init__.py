@@ -5,5 +5,6 @@ Every objective is a `toymodel._struct.struct` with the three methods of `Object
 
 from toymodel.objectives.base import REGISTRY, Objective
 from toymodel.objectives.fixed import FixedPairs
+from toymodel.objectives.iterative import Iterative
 
-__all__ = ["REGISTRY", "FixedPairs", "Objective"]
+__all__ = ["REGISTRY", "FixedPairs", "Iterative", "Objective"]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from toymodel import sampling
 from toymodel._typing import Scalar, TableArray
 
 
@@ -15,9 +16,9 @@ def draw_pairs(
 ) -> jax.Array:
     r"""Pairs of two different responses for every prompt, the preferred one first.
 
-    The two are drawn without replacement (the two largest of log-weight plus Gumbel noise). The
-    first is preferred with Bradley and Terry's probability
-    :math:`\sigma((s(x, y) - s(x, y'))/\tau)`, which at temperature 0 is the better one for certain.
+    The two are drawn without replacement (`toymodel.sampling.FromTable`). The first is preferred
+    with Bradley and Terry's probability :math:`\sigma((s(x, y) - s(x, y'))/\tau)`, which at
+    temperature 0 is the better one for certain.
 
     Args:
         key: for the draws.
@@ -25,7 +26,7 @@ def draw_pairs(
             one that must not be. The policy's log-probabilities make the pairs on-policy.
         score: the true score, [prompt, response].
         count: pairs of each prompt.
-        temperature: tau, at least 0.
+        temperature: tau, at least 0; above 0 where it is traced.
 
     Returns:
         Rows (prompt, chosen, rejected), [count * prompt, 3], in rounds over the prompts.
@@ -36,16 +37,9 @@ def draw_pairs(
         >>> draw_pairs(jax.random.key(0), weights, score, 2).tolist()
         [[0, 1, 0], [0, 1, 0]]
     """
-    gumbel_key, coin_key = jax.random.split(key)
-    prompts = jnp.arange(len(score))
-    noisy = log_weights[None] + jax.random.gumbel(gumbel_key, (count, *score.shape))
-    _, two = jax.lax.top_k(noisy, 2)
-    gap = score[prompts[None], two[..., 0]] - score[prompts[None], two[..., 1]]
-    noise = temperature * jax.random.logistic(coin_key, gap.shape)
-    is_first = gap + noise > 0
-    rows = (
-        jnp.broadcast_to(prompts[None], gap.shape),
-        jnp.where(is_first, two[..., 0], two[..., 1]),
-        jnp.where(is_first, two[..., 1], two[..., 0]),
-    )
-    return jnp.stack(rows, axis=-1).reshape(-1, 3)
+    is_certain = not isinstance(temperature, jax.core.Tracer) and temperature == 0
+    annotator = sampling.Ideal() if is_certain else sampling.BradleyTerry(temperature)
+    prompts = jnp.tile(jnp.arange(len(score)), count)
+    comparison = sampling.FromTable(log_weights)
+    pairs = sampling.compare(key, comparison, annotator, prompts, log_weights, score)
+    return jnp.stack([pairs.prompt, pairs.chosen, pairs.rejected], axis=-1)

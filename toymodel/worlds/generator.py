@@ -52,8 +52,8 @@ def generate(
         on_policy: draw pairs from the initial policy; otherwise all responses alike.
 
     Returns:
-        The `World`. Training prompts come first, then held-out, then shifted ones; held-out
-        responses come last.
+        The `World`; its scenarios carry the score as their true rewards. Training prompts come
+        first, then held-out, then shifted ones; held-out responses come last.
 
     Raises:
         InputError: a size or a number out of its range, named.
@@ -103,7 +103,8 @@ def generate(
 
     def scenario(key: jax.Array, name: str, is_in: jax.Array) -> Scenario:
         rows = np.asarray(draw_pairs(key, weights, score, pairs, temperature))
-        return build(log_table=log_table, pairs=rows[np.asarray(is_in)[rows[:, 0]]], name=name)
+        rows = rows[np.asarray(is_in)[rows[:, 0]]]
+        return build(log_table=log_table, pairs=rows, rewards=score, name=name)
 
     return World(
         scenario=scenario(draws, "features", split == Split.TRAINING),

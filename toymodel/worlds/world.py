@@ -68,5 +68,6 @@ class World:
             raise refuse("count", count, f"a whole number of pairs from 1 to {len(pairs)}")
         columns = (pairs.prompt, pairs.chosen, pairs.rejected, pairs.weight)
         rows = np.stack([np.asarray(column) for column in columns], axis=1)[:count].tolist()
-        fewer = build(log_table=table, pairs=rows, name=self.scenario.name)
+        rewards, name = self.scenario.rewards, self.scenario.name
+        fewer = build(log_table=table, pairs=rows, rewards=rewards, name=name)
         return dataclasses.replace(self, scenario=fewer)
