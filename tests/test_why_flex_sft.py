@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 import toymodel as tm
 from tests.strategies import compiled, positive
 from toymodel import exact, optimisers
+from toymodel.exact import crossover_margin, furthest_ratio
 from toymodel.losses import PairBatch
 from toymodel.why import _shared, flex, flex_forces, flex_rules, sft, sft_quiet, sft_rules
-from toymodel.why.flex_forces import FORMS, SplitFlex, furthest_ratio, strengths
-from toymodel.why.sft_thresholds import crossover_margin, even_sft_weight, quiet_sft_weight
+from toymodel.why.flex_forces import FORMS, SplitFlex, strengths
+from toymodel.why.sft_thresholds import even_sft_weight, quiet_sft_weight
 
 WORLD = tm.scenarios.both_on_policy()
 SMALL = tm.MLP(hidden=(6,), fit_steps=50)

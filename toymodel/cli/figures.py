@@ -53,7 +53,7 @@ def reproduce(
     print(as_json(report.as_data(results)) if json else report.as_text(results))
     if not json:
         print(f"\nPictures and captions: {out}/")
-    reached = all(claim.reached for result in results for claim in result.claims)
+    reached = all(claim.reached is not False for result in results for claim in result.claims)
     return NOT_REACHED if strict and not reached else OK
 
 

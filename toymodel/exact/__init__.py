@@ -5,7 +5,12 @@ integrated gradient flow, and against gradient descent with small steps.
 """
 
 from toymodel.exact.dpo import late_margin, margin
-from toymodel.exact.flex import flex_limit, flex_rejected_extremum, late_flex_rejected
+from toymodel.exact.flex import (
+    flex_limit,
+    flex_rejected_extremum,
+    furthest_ratio,
+    late_flex_rejected,
+)
 from toymodel.exact.lambert import log_wright_omega
 from toymodel.exact.minimiser import has_minimiser, margin_converges
 from toymodel.exact.optimum import (
@@ -18,6 +23,7 @@ from toymodel.exact.optimum import (
 from toymodel.exact.sft import late_sft_shortfall, sft_log_probs
 from toymodel.exact.sft_dpo import (
     chosen_velocity,
+    crossover_margin,
     late_sft_dpo_exponent,
     late_sft_dpo_shortfall,
     least_sft_weight,
@@ -40,8 +46,10 @@ __all__ = [
     "cdpo_time",
     "cdpo_time_constant",
     "chosen_velocity",
+    "crossover_margin",
     "flex_limit",
     "flex_rejected_extremum",
+    "furthest_ratio",
     "has_minimiser",
     "hinge_margin",
     "implied_reward",

@@ -142,3 +142,30 @@ def late_flex_rejected(
     """
     growth = jnp.log(2 * weight * jnp.asarray(beta_rejected) ** 2 * jnp.asarray(time))
     return -(growth + beta_chosen * reference_chosen) / beta_rejected
+
+
+def furthest_ratio(score: jax.Array | float, most: float = 0.9) -> jax.Array:
+    r"""The beta_rejected / beta_chosen that gets furthest in the time that took DPO to this score.
+
+    Late in gradient flow the rejected's log-ratio is
+    :math:`|r| = \log(2w\beta_-^2 t)/\beta_-` (`late_flex_rejected`, its reference term left
+    out), which is largest over :math:`\beta_-` where the logarithm is 2. DPO at
+    :math:`\beta_+` has the score :math:`u = \log(2w\beta_+^2 t)` by then, so
+
+    .. math:: \frac{\beta_-}{\beta_+} = e^{1 - u/2}
+
+    Smaller ones are slower than the run is long, larger ones have stopped before.
+
+    Args:
+        score: u = beta times the mean margin at the end of a run with DPO: what trainers log as
+            the margin of rewards.
+        most: the largest ratio to give, below 1, so that the sum force is there.
+
+    Returns:
+        The ratio, shaped as `score`.
+
+    Example:
+        >>> [round(float(ratio), 3) for ratio in furthest_ratio(jnp.asarray([1.0, 4.0, 6.0]))]
+        [0.9, 0.368, 0.135]
+    """
+    return jnp.minimum(jnp.exp(1 - jnp.asarray(score) / 2), most)

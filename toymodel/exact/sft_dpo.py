@@ -92,6 +92,33 @@ def _brackets(log_probs: jax.Array, chosen: Scalar, rejected: Scalar) -> tuple[j
     return own, other - jnp.sum(unseen**2)
 
 
+def crossover_margin(beta: Scalar, gamma: Scalar) -> jax.Array:
+    r"""The margin from which on the SFT term pulls the chosen harder than DPO does.
+
+    DPO's slope is :math:`s = \beta\sigma(-\beta m)`; it has come down to gamma at
+
+    .. math:: m^* = \frac{\log(\beta/\gamma - 1)}{\beta}
+
+    From there on the term rules the direction. Whether it stops the chosen's fall is decided
+    elsewhere (``docs/why/sft.md``): by then it may have done its work, or it may be too late.
+
+    Args:
+        beta: SFT-DPO's beta.
+        gamma: the SFT term's weight, > 0.
+
+    Returns:
+        m* (nats); minus infinity where gamma >= beta, which DPO's slope never exceeds.
+
+    Example:
+        >>> [round(float(m), 2) for m in crossover_margin(0.1, jnp.asarray([0.05, 1e-6, 0.1]))]
+        [0.0, 115.13, -inf]
+    """
+    log_odds = jnp.log(jnp.asarray(beta)) - jnp.log(jnp.asarray(gamma))
+    is_above = log_odds > 0
+    safe = jnp.where(is_above, log_odds, 1.0)
+    return jnp.where(is_above, (safe + jnp.log(-jnp.expm1(-safe))) / beta, -jnp.inf)
+
+
 def late_sft_dpo_exponent(beta: Scalar) -> jax.Array:
     r"""The power of time with which :math:`1 - \pi_+` vanishes under SFT-DPO, whatever gamma > 0.
 

@@ -21,14 +21,20 @@ class Claim:
         what: the quantity.
         ours: our value.
         paper: the paper's value or the aim, as text.
-        reached: whether ours agrees, by the rule of that comparison.
+        reached: whether ours agrees, by the rule of that comparison; None for a number that is
+            given as information and compared with nothing.
     """
 
     where: str
     what: str
     ours: float
     paper: str
-    reached: bool
+    reached: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it was reached, in a word."""
+        return {True: "yes", False: "no", None: "information"}[self.reached]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +105,19 @@ def get(name: str) -> list[PaperFigure]:
 
 def as_text(results: Sequence[Reproduced]) -> str:
     """Our numbers beside the paper's, as a table."""
-    lines = [f"{'figure':12} {'where':20} {'what':30} {'ours':>8}  {'paper or aim':12} reached"]
-    lines += [
-        f"{result.name:12} {claim.where:20} {claim.what:30} {claim.ours:8.3f}  "
-        f"{claim.paper:12} {'yes' if claim.reached else 'NO'}"
+    rows = [("figure", "where", "what", "ours", "paper or aim", "reached")]
+    rows += [
+        (result.name, claim.where, claim.what, f"{claim.ours:.3f}", claim.paper, claim.verdict)
         for result in results
         for claim in result.claims
     ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[3] = row[3].rjust(widths[3])
+        cells[5] = "NO" if row[5] == "no" else row[5]
+        lines.append("  ".join(cells))
     return "\n".join(lines)
 
 

@@ -56,8 +56,7 @@ def reproduce(
 
 def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
     rows = "\n".join(
-        f"| {claim.where} | {claim.what} | {claim.ours:.3f} | {claim.paper} "
-        f"| {'yes' if claim.reached else 'no'} |"
+        f"| {claim.where} | {claim.what} | {claim.ours:.3f} | {claim.paper} | {claim.verdict} |"
         for claim in claims
     )
     precision = jnp.result_type(float).name

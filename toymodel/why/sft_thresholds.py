@@ -2,40 +2,14 @@ r"""How much SFT is enough: thresholds in closed form, for each kind of optimise
 
 SFT-DPO's slopes are :math:`a_+ = -(s + \gamma)` and :math:`a_- = s` with
 :math:`s = \beta\sigma(-\beta m)`, so :math:`a_+ + a_- = -\gamma`: every response outside the
-pair is pushed down at :math:`w\gamma\pi_k`. DPO's own gradient there is zero exactly.
+pair is pushed down at :math:`w\gamma\pi_k`. DPO's own gradient there is zero exactly. Where the
+term comes to rule the pull on the chosen is `exact.crossover_margin`.
 """
 
 import jax
 import jax.numpy as jnp
 
 from toymodel._typing import Scalar
-
-
-def crossover_margin(beta: Scalar, gamma: Scalar) -> jax.Array:
-    r"""The margin from which on the SFT term pulls the chosen harder than DPO does.
-
-    DPO's slope is :math:`s = \beta\sigma(-\beta m)`; it has come down to gamma at
-
-    .. math:: m^* = \frac{\log(\beta/\gamma - 1)}{\beta}
-
-    From there on the term rules the direction. It may have done its work before
-    (`even_sft_weight`), and under Adam it has (`quiet_sft_weight`).
-
-    Args:
-        beta: SFT-DPO's beta.
-        gamma: the SFT term's weight, > 0.
-
-    Returns:
-        m* (nats); minus infinity where gamma >= beta, which DPO's slope never exceeds.
-
-    Example:
-        >>> [round(float(m), 2) for m in crossover_margin(0.1, jnp.asarray([0.05, 1e-6, 0.1]))]
-        [0.0, 115.13, -inf]
-    """
-    log_odds = jnp.log(jnp.asarray(beta)) - jnp.log(jnp.asarray(gamma))
-    is_above = log_odds > 0
-    safe = jnp.where(is_above, log_odds, 1.0)
-    return jnp.where(is_above, (safe + jnp.log(-jnp.expm1(-safe))) / beta, -jnp.inf)
 
 
 def quiet_sft_weight(
