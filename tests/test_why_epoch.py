@@ -107,9 +107,12 @@ def test_a_claim_holds_only_with_its_whole_interval():
     assert not epoch._claim("", "", unsure, above=0).reached
     assert epoch._claim("", "", sure, below=2).reached
     assert not epoch._claim("", "", sure, below=1).reached
+    assert epoch._claim("", "", sure).reached is None, "without a limit it is information"
+    some = epoch._claim("", "", np.append(sure, np.nan), above=0)
+    assert some.reached, "three worlds of four are enough"
     few = epoch._claim("", "", np.append(sure, [np.nan] * 4), above=0)
     assert not few.reached
-    assert "3 of 7 worlds" in few.what
+    assert "3 of 7 seeds" in few.what
 
 
 def made_up(by_rate):

@@ -225,8 +225,23 @@ def test_runs_are_read_when_something_first_comes():
 def test_rules_succeed_where_they_lose_little():
     lost = xr.DataArray([[0.0, 0.019], [0.021, 0.5]])
     assert flex_rules.success(lost)[0] == 0.5
-    fall = xr.Dataset({"rule_fall": ("setting", [0.0, 0.04, 0.06, 1.0])})
-    assert sft_rules.success(fall)[0] == 0.5
+    rules = {"rule": ["none", "some"]}
+    fall = [[0.0, 0.04, 0.06, 1.0, np.nan, 0.2], [0.0, 0.3, 0.0, np.nan, 0.0, 0.06]]
+    found = xr.Dataset({"rule_fall": (("rule", "setting"), fall)}, rules)
+    assert sft_rules.success(found, "some")[0] == 0.5, "two of the four that fall without the term"
+    assert sft_rules.success(found, "none")[0] == 0.0
+    assert np.isnan(sft_rules.success(found.isel(setting=[0, 1]), "some")).all()
+
+
+def test_a_slope_is_far_from_a_half_dose_only_in_all_conditions():
+    half = np.array([[2.0, 1.9, 2.1], [30.0, 29.0, 31.0]])
+    near, far = half[:, 0] / 1.5, half[:, 0] / [20.0, 0.01]
+    assert not sft._beside_slope("adam", half, half[:, 0], near).reached
+    assert not sft._beside_slope("adam", half, half[:, 0], half[:, 0] / [1.5, 100.0]).reached
+    assert sft._beside_slope("adam", half, half[:, 0], far).reached
+    assert sft._beside_slope("sgd", half, half[:, 0], far).reached
+    assert not sft._beside_slope("sgd", half, half[:, 0] / 3, far).reached
+    assert not sft._beside_slope("adam", half * [[0], [1]], half[:, 0], far).reached
 
 
 # Whole studies ----------------------------------------------------------------------------------

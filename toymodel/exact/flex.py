@@ -16,7 +16,7 @@ For one pair, with :math:`dS = w\sigma(-u)\,dt`, the flow of the logits is
 import jax
 import jax.numpy as jnp
 
-from toymodel._typing import Scalar
+from toymodel._typing import ArrayLike, Scalar
 from toymodel.exact.lambert import log_wright_omega
 
 
@@ -144,7 +144,7 @@ def late_flex_rejected(
     return -(growth + beta_chosen * reference_chosen) / beta_rejected
 
 
-def furthest_ratio(score: jax.Array | float, most: float = 0.9) -> jax.Array:
+def furthest_ratio(score: ArrayLike, most: float = 0.9) -> jax.Array:
     r"""The beta_rejected / beta_chosen that gets furthest in the time that took DPO to this score.
 
     Late in gradient flow the rejected's log-ratio is

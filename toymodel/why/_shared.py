@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 from scipy import stats
 
 from toymodel._typing import ArrayLike
@@ -21,7 +22,7 @@ DROP, DEGRADATION, DISPERSION = (
 def claim(
     where: str,
     what: str,
-    by_seed: ArrayLike,
+    by_seed: ArrayLike | xr.DataArray,
     *,
     above: float = -np.inf,
     below: float = np.inf,
@@ -62,7 +63,7 @@ def claim(
     return Claim(where, text, float(found.mean), aim, bool(enough and low > above and high < below))
 
 
-def least_claim(where: str, what: str, differences: ArrayLike) -> Claim:
+def least_claim(where: str, what: str, differences: ArrayLike | xr.DataArray) -> Claim:
     """That every one of several paired differences, [..., seed], is above 0: the least of them.
 
     A difference that is not finite in some seed, or none at all, fails the claim.
@@ -84,7 +85,7 @@ def least_claim(where: str, what: str, differences: ArrayLike) -> Claim:
     return Claim(where, text, float(found.mean[at]), "> 0", bool(lows[at] > 0))
 
 
-def with_interval(by_seed: ArrayLike, places: str = ".3g") -> str:
+def with_interval(by_seed: ArrayLike | xr.DataArray, places: str = ".3g") -> str:
     """A mean and its 95 % interval as they stand in tables; a dash where there is none.
 
     Example:

@@ -22,7 +22,7 @@ def draw(found: xr.Dataset) -> Figure:
             ((0, 1), "margin", "final margin (nats)", "the margin that training reaches"),
             ((0, 2), "final_chosen", r"final $\pi(y_+)$", "the chosen at the end"),
             ((1, 0), "drawdown", "degradation (nats)", "degradation at the end"),
-            ((1, 1), "fall_at_20", "degradation (nats)", "degradation at a margin of 20 nats"),
+            ((1, 1), "fall_at_5", "degradation (nats)", "degradation at a margin of 5 nats"),
             ((1, 2), "fall_at_60", "degradation (nats)", "degradation at a margin of 60 nats"),
         ):
             _over_beta(axes[place], found, name, label)

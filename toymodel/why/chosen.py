@@ -20,11 +20,12 @@ from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
 from toymodel.scenarios import Scenario
 from toymodel.sweeps import Axis, Sweep
+from toymodel.why import chosen_depth
+from toymodel.why._shared import DEGRADATION, claim, with_interval
 from toymodel.why.chosen_picture import draw
 from toymodel.why.chosen_steps import MEASURED, trace
 
 RATE = float(CALIBRATED.learning_rate)
-LIMIT = 0.05  # nats: the onset of degradation
 _EVERY = 20
 _CHUNK = 128  # runs trained at once, the fastest here
 
@@ -88,6 +89,7 @@ def compute(seeds: int) -> xr.Dataset:
         _over_rates(BASE, METHODS, seeds, MULTIPLES, ""),
         _over_rates(OTHER, dict(list(METHODS.items())[:2]), seeds, (1.0,), "other_"),
         found.drop_vars(["outcome", "status", "present"]),
+        chosen_depth.compute(seeds, one_prompt()),
     ]
     merged: xr.Dataset = xr.merge(tables, join="exact", combine_attrs="drop")
     return merged
@@ -104,11 +106,14 @@ def _traced(
     method = optimisers.get("adam_pooled", RATE, **{**_PLAIN, **options})
     parts = (world, policy, CALIBRATED.loss, method, jnp.arange(seeds), bias)
     found = trace(*parts, records=EPOCHS // _EVERY, every=_EVERY)
+    log_chosen = np.asarray(found["log_chosen"])
+    fall = (log_chosen.max(axis=1) - log_chosen[:, -1]).mean(axis=-1)
     return xr.Dataset(
         {
             name: (("seed", "step"), np.asarray(found[name]), {"long_name": text})
             for name, text in MEASURED.items()
-        },
+        }
+        | {"traced_drawdown": ("seed", fall)},
         {"seed": np.arange(seeds), "step": _EVERY * np.arange(EPOCHS // _EVERY)},
     )
 
@@ -144,50 +149,53 @@ def _over_rates(
 # Claims -----------------------------------------------------------------------------------------
 
 
-def _claim(where: str, what: str, values: Any, low: float, high: float) -> Claim:
-    """That a number's whole interval lies between two limits."""
-    found = estimate(np.asarray(values.transpose(..., "seed").values))
-    interval = f"[{float(found.low):.3g}, {float(found.high):.3g}]"
-    aim = (
-        f"> {low:g}" if np.isinf(high) else f"< {high:g}" if np.isinf(low) else f"{low:g}..{high:g}"
-    )
-    reached = bool(found.low > low and found.high < high)
-    return Claim(where, f"{what} {interval}", float(found.mean), aim, reached)
-
-
 def compare(found: xr.Dataset) -> list[Claim]:
     """Each statement of the write-up, with its interval over seeds."""
-    inf, claims = float("inf"), []
+    claims = []
     fall = found["drawdown"].sel(multiple=1.0)
     adam = fall.sel(changed="Adam")
-    claims.append(_claim("Adam", "drawdown", adam, LIMIT, inf))
+    claims.append(claim("Adam", "drawdown", adam, above=DEGRADATION))
     for name in ("one second moment an array", "one second moment a unit", "memory of 10 steps"):
-        claims.append(_claim(name, "drawdown", fall.sel(changed=name), -inf, LIMIT))
-    spared = adam - fall.sel(changed="each weight's own clock")
-    claims.append(_claim("each weight's own clock", "drawdown less than Adam's by", spared, 0, inf))
+        claims.append(claim(name, "drawdown", fall.sel(changed=name), below=DEGRADATION))
+    clock = "each weight's own clock"
+    for multiple in (1.0, 3.0):
+        one = found["drawdown"].sel(multiple=multiple)
+        share = 1 - one.sel(changed=clock) / one.sel(changed="Adam").mean("seed")
+        what = f"share of Adam's drawdown removed, rate x{multiple:g}"
+        claims.append(claim(clock, what, share, above=0))
     for name in ("hidden bias held", "tanh units", "one prompt alone"):
-        curve = found["chosen"].sel(variant=name)
-        fallen = np.log(curve.max("step") / curve.isel(step=-1))
-        claims.append(_claim(name, "drawdown of the mean", fallen, -inf, LIMIT))
+        fallen = found["traced_drawdown"].sel(variant=name)
+        claims.append(claim(name, "drawdown", fallen, below=DEGRADATION))
     steps = found.sel(variant="Adam")
     claims += [
-        _claim("Adam", "least push of the own pair", steps["own"].min("step"), 0, inf),
-        _claim("Adam", "all pushes at step 1,500", _net(steps).sel(step=1500), -inf, 0),
+        claim(
+            "Adam",
+            "least push of own output weights",
+            steps["own"].min("step", skipna=False),
+            above=0,
+        ),
+        claim("Adam", "all pushes at step 1,500", _net(steps).sel(step=1500), below=0),
     ]
     for name in (*METHODS, "hidden bias held", "tanh units"):
-        if name != "each weight's own clock":
-            ends = (1.0, inf) if name == "Adam" else (-inf, 1.0)
+        if name != clock:
             ratio = found["ratio"].sel(variant=name, step=1000)
-            claims.append(_claim(name, "others' raise over own, 1,000", ratio, *ends))
-    for name, ends in (("Adam", (1.2, inf)), ("memory of 10 steps", (0.9, 1.1))):
+            ends = {"above": 1.0} if name == "Adam" else {"below": 1.0}
+            claims.append(claim(name, "others' raise over own, 1,000", ratio, **ends))
+    for name, ends in (
+        ("Adam", {"above": 1.2}),
+        ("memory of 10 steps", {"above": 0.9, "below": 1.1}),
+    ):
         at = found.sel(variant=name, step=1000)
         ratio = at["late_length"] / at["early_length"]
-        claims.append(_claim(name, "late over early step, 1,000", ratio, *ends))
+        claims.append(claim(name, "late over early step, 1,000", ratio, **ends))
     claims += [_necessary(found, name) for name in SWITCHES if name != "momentum"]
-    for name, ends in (("Adam", (LIMIT, inf)), ("one second moment an array", (-inf, LIMIT))):
+    for name, ends in (
+        ("Adam", {"above": DEGRADATION}),
+        ("one second moment an array", {"below": DEGRADATION}),
+    ):
         one = found["other_drawdown"].sel(other_changed=name, other_multiple=1.0)
-        claims.append(_claim(f"4-64-10, {name}", "drawdown", one, *ends))
-    return claims
+        claims.append(claim(f"4-64-10, {name}", "drawdown", one, **ends))
+    return claims + chosen_depth.compare(found)
 
 
 def _necessary(found: xr.Dataset, name: str) -> Claim:
@@ -195,11 +203,11 @@ def _necessary(found: xr.Dataset, name: str) -> Claim:
     row = found.sel(ingredient=name, measure="drawdown")
     level, low, high = (float(row[f"without{end}"]) for end in ("", "_low", "_high"))
     what = f"drawdown without, equal drop [{low:.3g}, {high:.3g}]"
-    return Claim(name, what, level, f"< {LIMIT:g}", high < LIMIT)
+    return Claim(name, what, level, f"< {DEGRADATION:g}", high < DEGRADATION)
 
 
 def table(found: xr.Dataset) -> str:
-    """Drop and degradation of each method at each multiple of the learning rate, as Markdown."""
+    """Drop and degradation of every arm, and the parts of Adam's steps, as Markdown."""
     lines = [
         "| method | rate, times 3e-4 | drop (nats) | degradation (nats) |",
         "|---|---|---|---|",
@@ -207,17 +215,22 @@ def table(found: xr.Dataset) -> str:
     for name in found["changed"].values:
         for multiple in found["multiple"].values:
             one = found.sel(changed=name, multiple=multiple)
-            cells = " | ".join(
-                f"{float(one[n].mean()):.3g} "
-                f"[{float(one[f'{n}_low']):.3g}, {float(one[f'{n}_high']):.3g}]"
-                for n in ("drop", "drawdown")
-            )
+            cells = " | ".join(with_interval(one[n]) for n in ("drop", "drawdown"))
             lines.append(f"| {name} | {multiple:g} | {cells} |")
     at_equal_drop = found.sel(measure="drawdown")
     for name in found["ingredient"].values:
         one = at_equal_drop.sel(ingredient=name)
         ends = ", ".join(f"{float(one[f'without_{end}']):.3g}" for end in ("low", "high"))
         lines.append(f"| without {name} | equal drop | - | {float(one['without']):.3g} [{ends}] |")
+    lines += chosen_depth.table(found)
+    shown = (0, 300, 600, 1000, 1500, EPOCHS - _EVERY)
+    lines += ["", "What one step of Adam does to the chosen (1e-3 nats), mean over prompts:", ""]
+    heads = " | ".join(f"step {step:,}" for step in shown)
+    lines += [f"| part | {heads} |", "|---" * (len(shown) + 1) + "|"]
+    adam = found.sel(variant="Adam")
+    for part in ("own", "others", "hidden"):
+        row = " | ".join(with_interval(1e3 * adam[part].sel(step=step)) for step in shown)
+        lines.append(f"| {part} | {row} |")
     return "\n".join(lines) + "\n"
 
 
@@ -228,15 +241,16 @@ def _net(found: xr.Dataset) -> xr.DataArray:
 FIGURE = register(
     PaperFigure(
         name="why_chosen",
-        title="Why the chosen falls: Adam's second moments and other prompts' pairs",
+        title="Why the chosen falls with one hidden layer: Adam's memory, other prompts' pairs",
         caption=(
-            "Top left: the chosen under Adam, and with one thing changed; dashed: another network "
-            "or world. Top middle: what single steps do to the chosen, by whose output weights "
-            "move it. Top right: how far a step raises other prompts' chosen responses, over how "
-            "far it raises the own.\n"
+            "One hidden layer. Top left: the chosen under Adam, and with one thing changed; "
+            "dashed: another network or world. Top middle: what single steps do to the chosen, by "
+            "whose output weights move it. Top right: how far a step raises other prompts' chosen "
+            "responses, over how far it raises the own.\n"
             "Bottom left: steps of output weights by the age of their unit. Bottom middle: what "
             "taking one ingredient out leaves of the degradation, at an equal drop. Bottom right: "
-            "the degradation at three learning rates, 1/2, 1 and 3 times the calibrated one."
+            "the degradation at three learning rates, 1/2, 1 and 3 times the calibrated one. Bands "
+            "hold the middle 95 % of seeds; bars are 95 % intervals of the mean."
         ),
         compute=compute,
         draw=draw,

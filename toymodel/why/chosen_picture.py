@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, new_figure, style
+from toymodel.why._shared import DEGRADATION
 
 _COLOURS = {
     "Adam": REJECTED,
@@ -17,8 +18,6 @@ _COLOURS = {
     "tanh units": OUTSIDE,
     "one prompt alone": "black",
 }
-
-_LIMIT = 0.05  # nats; from here on it counts as degradation
 
 
 def draw(found: xr.Dataset) -> Figure:
@@ -65,6 +64,7 @@ def _pushes(axes: Axes, adam: xr.Dataset) -> None:
     axes.axvline(peak, color="0.6", linewidth=1)
     axes.annotate("peak", (peak, 0.98), xycoords=("data", "axes fraction"), va="top", ha="left")
     axes.set(xlabel="step", ylabel=r"rise of $\log\pi(y_+)$ (nats in 1,000 steps)")
+    axes.set_ylim(-31, 18)  # the legend stands below the curves
     axes.set_title("Adam: whose weights move the chosen")
     axes.legend(fontsize=8, loc="lower left")
 
@@ -85,7 +85,7 @@ def _ages(axes: Axes, found: xr.Dataset) -> None:
             _band(axes, curves, _COLOURS[name], f"{name}: {word}", line)
     axes.set(xlabel="step", ylabel="step of an output weight (learning rates)")
     axes.set_title("steps by the age of the hidden unit")
-    axes.set_ylim(0, 4.2)
+    axes.set_ylim(0, 4.8)
     axes.legend(fontsize=8, loc="upper left")
 
 
@@ -98,11 +98,11 @@ def _ingredients(axes: Axes, found: xr.Dataset) -> None:
     words = ["everything in", *(f"without {name}" for name in names)]
     places = np.arange(len(levels))[::-1]
     for place, word, level, low, high in zip(places, words, levels, lows, highs, strict=True):
-        colour = REJECTED if float(low) > _LIMIT else CHOSEN
+        colour = REJECTED if float(low) > DEGRADATION else CHOSEN
         axes.plot([float(low), float(high)], [place, place], color=colour)
         axes.plot(float(level), place, "o", color=colour)
-        axes.text(0.02, place + 0.22, f"{word}: {float(level):.2f}", fontsize=9)
-    axes.axvline(_LIMIT, color="0.6", linestyle=":", linewidth=1)
+        axes.text(0.02, place + 0.22, f"{word}: {float(level):.2g}", fontsize=9)
+    axes.axvline(DEGRADATION, color="0.6", linestyle=":", linewidth=1)
     axes.set_yticks([])
     axes.set(xlabel="degradation (nats), 95 % interval", ylim=(-0.5, len(levels) - 0.3))
     axes.set_title("ingredients, at an equal drop")

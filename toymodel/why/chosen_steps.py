@@ -51,6 +51,8 @@ def trace(
 ) -> dict[str, jax.Array]:
     """Train, and measure one step in `every`; each of `MEASURED`, [seed, record].
 
+    Also ``log_chosen``, log pi(y+) of each pair before the step, [seed, record, pair].
+
     Args:
         world: one pair a prompt, each response in one pair at most.
         policy: a network with one hidden layer.
@@ -113,6 +115,7 @@ def _split(pairs: Pairs, policy: MLP, before: Any, after: Any) -> dict[str, jax.
     other_raise = (jnp.sum(raised) - own_raise) / max(count - 1, 1)
     return {
         "chosen": jnp.mean(probs[prompts, pairs.chosen]),
+        "log_chosen": policy.log_probs(before)[prompts, pairs.chosen],
         "own": jnp.mean(jnp.sum(moved * (chosen + rejected), axis=1)),
         "others": jnp.mean(jnp.sum(moved * (1 - chosen - rejected), axis=1)),
         "hidden": jnp.mean(jnp.sum(pulls * inner[prompts], axis=1)),

@@ -22,17 +22,26 @@ def draw(found: xr.Dataset) -> Figure:
             panel.set_yscale("symlog", linthresh=0.1)
             panel.set(ylim=(-0.05, 40), ylabel=r"degradation: fall of mean $\log\pi(y_+)$ (nats)")
             panel.set_title(f"training prompts: {policy}")
+            _announce(panel)
         network = found.sel(policy="feature MLP")
         _against_drop(axes[1, 0], network, "chosen_change", "held-out")
         axes[1, 0].set_yscale("symlog", linthresh=0.1)
         axes[1, 0].set(ylabel=r"change of $\log\pi$ of the better (nats)")
         axes[1, 0].set_title("held-out prompts: feature MLP")
+        _announce(axes[1, 0])
         _against_drop(axes[1, 1], network, "score_gain", "held-out")
         axes[1, 1].set(ylabel="rise of the expected true score")
         axes[1, 1].set_title("held-out prompts: feature MLP")
         _curves(axes[1, 2], found)
         legend_below(figure, axes[0, 0], columns=3)
     return figure
+
+
+def _announce(axes: Axes) -> None:
+    """Say where the vertical axis is linear."""
+    where = (0.02, 0.02)
+    words = "linear within 0.1, logarithmic beyond"
+    axes.annotate(words, where, xycoords="axes fraction", fontsize=7, color="0.3")
 
 
 def _against_drop(axes: Axes, found: xr.Dataset, what: str, split: str) -> None:

@@ -11,12 +11,11 @@ import numpy as np
 import xarray as xr
 
 from toymodel import scenarios, sweeps
-from toymodel.attribution import estimate
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.sweeps import Sweep, paired
 from toymodel.why import flex_rules
-from toymodel.why._shared import of_pairs
+from toymodel.why._shared import DEGRADATION, claim, least_claim, of_pairs
 from toymodel.why.flex_forces import FORMS, SplitFlex, strengths
 from toymodel.why.flex_picture import draw
 
@@ -28,7 +27,6 @@ PART_RATIOS = (0.1, 0.2, 0.35, 0.5, 0.8, 1.0)
 PART_SCENARIO = "both_on_policy"
 LENGTHS = (200, 500, 1000, 2000)
 DROP = 30.0  # nats, at which runs are compared
-LIMIT = 0.05  # nats: the onset of degradation
 _EVERY = 25
 
 
@@ -97,35 +95,42 @@ def compare(found: xr.Dataset) -> list[Claim]:
         part = found["part"].sel(optimiser="sgd", form=form, length=500)
         way = "falls" if sign < 0 else "rises"
         steps = sign * part.diff("part_ratio").transpose("part_ratio", "seed").values
-        claims.append(_least(steps, f"sgd, {form} alone", f"shortfall {way} with ratio"))
+        claims.append(least_claim(f"sgd, {form} alone", f"shortfall {way} with ratio", steps))
     for optimiser, limit in (("sgd", 0.05), ("adam", 0.01)):
         part = found["part"].sel(optimiser=optimiser, form="pace", length=500)
         change = (part.sel(part_ratio=0.1) - part.sel(part_ratio=1.0)).values
         sign = 1 if change.mean() > 0 else -1
         where, what = f"{optimiser}, pace alone", "size of change, ratio 0.1 to 1"
-        claims.append(_claim(sign * change, where, what, limit, above=optimiser == "sgd"))
+        claims.append(_on_one_side(sign * change, where, what, limit, above=optimiser == "sgd"))
     for name in scenarios.PAPER:
         short = found["shortfall"].sel(optimiser="sgd", scenario=name, length=500)
-        best = float(short.mean("seed").idxmin())
+        best = float(short.mean("seed", skipna=False).idxmin())
         edges = xr.concat(
             [short.sel(ratio=end) - short.sel(ratio=best) for end in (0.05, 1.0)], "e"
         )
         ends = edges.transpose("e", "seed").values
-        claims.append(_least(ends, f"sgd, {name}", f"ends above the best ratio, {best:g}"))
+        claims.append(least_claim(f"sgd, {name}", f"ends above the best ratio, {best:g}", ends))
     short = found["shortfall"].sel(optimiser="sgd", length=[200, 2000])
     at = short.transpose("length", "scenario", "seed", "ratio").values.argmin(axis=-1)
     moved = -np.diff(np.log(RATIOS)[at], axis=0)[0].mean(axis=0)
-    claims.append(_claim(moved, "sgd", "log best ratio, 200 less 2,000 steps", 0.5, above=True))
+    claims.append(
+        _on_one_side(moved, "sgd", "log best ratio, 200 less 2,000 steps", 0.5, above=True)
+    )
     for optimiser in RATES:
         for name in scenarios.PAPER:
             level = found["chosen_at_drop"].sel(optimiser=optimiser, scenario=name)
             level = level.sel(ratio=list(PART_RATIOS)).dropna("ratio", how="any")
             steps = -level.diff("ratio").transpose("ratio", "seed").values
             what = "pi+ falls with ratio, equal drop"
-            claims.append(_least(steps, f"{optimiser}, {name}", what))
+            claims.append(least_claim(f"{optimiser}, {name}", what, steps))
     for ratio, above in ((0.9, False), (0.99, False), (0.9999, False), (1.0, True), (1.01, True)):
-        fall = found["drawdown"].sel(optimiser="adam", ratio=ratio).mean("scenario").values
-        claims.append(_claim(fall, f"adam, ratio {ratio:g}", "drawdown", LIMIT, above))
+        fall = (
+            found["drawdown"]
+            .sel(optimiser="adam", ratio=ratio)
+            .mean("scenario", skipna=False)
+            .values
+        )
+        claims.append(_on_one_side(fall, f"adam, ratio {ratio:g}", "drawdown", DEGRADATION, above))
     return claims + _of_rules(found)
 
 
@@ -137,24 +142,13 @@ def _of_rules(found: xr.Dataset) -> list[Claim]:
         lost = found["lost"].sel(optimiser=optimiser).mean("length")
         best = str(lost.sel(rule=fixed).mean("world").idxmin("rule").item())
         gain = (lost.sel(rule=best) - lost.sel(rule="exp(1 - u/2)")).values
-        claims.append(_claim(gain, f"{optimiser}, rule over {best}", "pi+ gained", 0.0, True))
+        claims.append(_on_one_side(gain, f"{optimiser}, rule over {best}", "pi+ gained", 0.0, True))
     return claims
 
 
-def _least(steps: np.ndarray, where: str, what: str) -> Claim:
-    """That every one of several paired differences, [..., seed], is above 0: the least of them."""
-    found = estimate(steps)
-    at = int(found.low.argmin())
-    what = f"{what}: least [{found.low[at]:.3g}, {found.high[at]:.3g}]"
-    return Claim(where, what, float(found.mean[at]), "> 0", bool(found.low[at] > 0))
-
-
-def _claim(values: np.ndarray, where: str, what: str, limit: float, above: bool) -> Claim:
-    found = estimate(values)
-    what = f"{what} [{float(found.low):.3g}, {float(found.high):.3g}]"
-    reached = found.low > limit if above else found.high < limit
-    aim = f"{'>' if above else '<'} {limit:g}"
-    return Claim(where, what, float(found.mean), aim, bool(reached))
+def _on_one_side(values: np.ndarray, where: str, what: str, limit: float, above: bool) -> Claim:
+    """That a number's whole interval lies above, or below, a limit."""
+    return claim(where, what, values, **({"above": limit} if above else {"below": limit}))
 
 
 FIGURE = register(

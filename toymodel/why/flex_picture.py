@@ -63,7 +63,8 @@ def _by_length(axes: Axes, found: xr.Dataset) -> None:
         one = short.sel(length=length).transpose("ratio", "seed").values
         _line(axes, found["ratio"].values, one, color=shade, label=f"{length:,} steps")
     _over_ratio(axes, f"{_SHORTFALL}, mean of four scenarios")
-    axes.set(yscale="log", ylim=(1e-4, 20))
+    axes.set(yscale="log", ylim=(1e-4, 20))  # the legend stands above 1
+    axes.set_yticks(10.0 ** np.arange(-4, 1))
     axes.legend(fontsize=8, ncols=2, loc="upper left")
 
 
@@ -94,7 +95,7 @@ def _at_drop(axes: Axes, found: xr.Dataset) -> None:
     axes.set_ylim(-0.03, 1.75)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_title("at an equal drop smaller is better")
-    axes.legend(fontsize=7, ncols=2, loc="upper center")
+    axes.legend(fontsize=7, ncols=2, loc="upper center", handlelength=3.6)
 
 
 def _rules(axes: Axes, found: xr.Dataset) -> None:

@@ -3,7 +3,8 @@
 Other prompts' chosen responses receive it. They are also the likeliest outside responses when
 dispersion begins, so the four worlds alone cannot tell squeezing (what is pushed down flows to the
 likeliest) from interference (other pairs push *their* chosen up, and shared weights carry that
-over). A control decides: the same run with one prompt's pair alone.
+over). The split of steps decides: does the own rejected push them up, or do other pairs? A control
+with one prompt's pair alone shows that other pairs are needed.
 """
 
 import numpy as np
@@ -12,16 +13,19 @@ from matplotlib.figure import Figure
 
 from toymodel import plots, scenarios
 from toymodel.attribution.effects import estimate
+from toymodel.decomposition import grouped
 from toymodel.optimisers import get as optimiser
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
-from toymodel.plots.pushes import grouped, stacked
+from toymodel.plots.pushes import stacked
 from toymodel.plots.style import ROLE_COLOURS
 from toymodel.scenarios import Role
 from toymodel.simulation import simulate
+from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim
 
 _SPLIT = 100  # steps of the run that are split into their parts
 _SPLIT_SEEDS = 8
+_EARLY = 200  # steps in which the own rejected still pushes up
 _OUTSIDE = (Role.OTHER_CHOSEN, Role.OTHER_REJECTED, Role.UNSEEN)
 
 
@@ -59,8 +63,9 @@ def compute(seeds: int) -> xr.Dataset:
     moved = []
     for prompt in range(roles.shape[0]):
         at = np.flatnonzero(roles[prompt] == Role.OTHER_CHOSEN)
-        moved.append(grouped(parts, prompt).isel(response=at).mean(("response", "seed")))
-    pushes = xr.concat(moved, dim="prompt").mean("prompt")
+        moved.append(grouped(parts, prompt).isel(response=at).mean("response", skipna=False))
+    pushes = xr.concat(moved, dim="prompt").mean("prompt", skipna=False)
+    pushes = pushes.rename(seed="split_seed")
     found = xr.Dataset({"gain": table, **{f"alone {k}": v for k, v in without.items()}})
     return found.merge(pushes.rename({name: f"push {name}" for name in pushes.data_vars}))
 
@@ -94,15 +99,11 @@ def draw(found: xr.Dataset) -> Figure:
             ylabel="probability gained while dispersing",
             title="who receives the mass (mean, 95 % interval)",
         )
+        note = "others' rejected: 0 to three digits"
+        left.annotate(note, (0.02, 0.93), xycoords="axes fraction", fontsize=8)
         left.set_ylim(top=1.5 * float(found["gain"].mean("seed").max()))
         left.legend(loc="upper right")
-        stacked(
-            right,
-            found[[name for name in found.data_vars if str(name).startswith("push ")]].rename(
-                {name: str(name).removeprefix("push ") for name in found.data_vars
-                 if str(name).startswith("push ")}
-            ),
-        )  # fmt: skip
+        stacked(right, _pushes(found).mean("split_seed"))
         right.set(
             ylabel="change of log-probability (nats a step)",
             title="what moves another prompt's chosen (both on policy)",
@@ -112,44 +113,49 @@ def draw(found: xr.Dataset) -> Figure:
     return figure
 
 
+def _pushes(found: xr.Dataset) -> xr.Dataset:
+    """What moves other prompts' chosen, [split_seed, step], under the names of `grouped`."""
+    names = [str(name) for name in found.data_vars if str(name).startswith("push ")]
+    return found[names].rename({name: name.removeprefix("push ") for name in names})
+
+
 def compare(found: xr.Dataset) -> list[Claim]:
     """Whether other prompts' chosen receive most, everywhere; and what carries it."""
     claims = []
-    gain = found["gain"].transpose("scenario", "seed", "role")
-    chosen, rejected, unseen = (gain.sel(role=role.title).values for role in _OUTSIDE)
-    for at, name in enumerate(found["scenario"].values):
-        made = estimate(chosen[at] - np.maximum(rejected[at], unseen[at]))
-        claims.append(
-            Claim(
-                str(name),
-                f"others' chosen gain minus next [{made.low:.3f}, {made.high:.3f}]",
-                float(made.mean),
-                "> 0",
-                bool(made.low > 0),
-            )
-        )
-    alone = {k: estimate(found[f"alone {k}"].values) for k in ("dispersion", "drawdown", "drop")}
-    for at, name in enumerate(found["scenario"].values):
-        for kind, aim in (("dispersion", 0.01), ("drawdown", 0.05)):
-            value, high = float(alone[kind].mean[at]), float(alone[kind].high[at])
-            claims.append(
-                Claim(
-                    str(name),
-                    f"one pair alone: {kind} (up to {high:.4f})",
-                    value,
-                    f"< {aim}",
-                    high < aim,
-                )
-            )
-        fall = float(alone["drop"].mean[at])
-        claims.append(Claim(str(name), "one pair alone: drop (nats)", fall, "> 2.3", fall > 2.3))
-    late = found.isel(step=slice(-len(found["step"]) // 2, None)).mean("step")
-    for part in ("own chosen", "own rejected", "other pairs", "preconditioning", "memory"):
-        per_thousand = 1000 * float(late[f"push {part}"])
-        claims.append(
-            Claim("both_on_policy", f"late push (millinats): {part}", per_thousand, "-", True)
-        )
+    names = [str(name) for name in found["scenario"].values]
+    gain = found["gain"]
+    others = gain.sel(role=[role.title for role in _OUTSIDE[1:]]).max("role", skipna=False)
+    lead = gain.sel(role=Role.OTHER_CHOSEN.title) - others
+    for name in names:
+        what = "others' chosen gain minus next"
+        claims.append(claim(name, what, lead.sel(scenario=name), above=0))
+    for name in names:
+        one = found.sel(scenario=name)
+        for kind, ends in (
+            ("dispersion", {"below": DISPERSION}),
+            ("drawdown", {"below": DEGRADATION}),
+            ("drop", {"above": DROP}),
+        ):
+            claims.append(claim(name, f"one pair alone: {kind}", one[f"alone {kind}"], **ends))
+    pushes = 1000 * _pushes(found)
+    late = pushes.isel(step=slice(-len(found["step"]) // 2, None)).mean("step", skipna=False)
+    where, what = "both_on_policy", "late push (millinats)"
+    for part, sign in (("own chosen", -1), ("own rejected", -1), ("other pairs", 1)):
+        claims.append(_signed(where, f"{what}: {part}", late[part], sign))
+    without = late["change"] - late["preconditioning"]
+    claims.append(_signed(where, f"{what}: all but preconditioning", without, -1))
+    claims.append(_signed(where, f"{what}: all", late["change"], 1))
+    early = pushes["own rejected"].sel(step=slice(None, _EARLY)).mean("step", skipna=False)
+    claims.append(_signed(where, f"push in the first {_EARLY} steps: own rejected", early, 1))
+    claims += [
+        claim(where, f"{what}: {part}", late[part]) for part in ("preconditioning", "memory")
+    ]
     return claims
+
+
+def _signed(where: str, what: str, by_seed: xr.DataArray, sign: int) -> Claim:
+    """That a number is positive, or negative, with its whole interval."""
+    return claim(where, what, by_seed, **({"above": 0.0} if sign > 0 else {"below": 0.0}))
 
 
 FIGURE = register(
@@ -161,8 +167,8 @@ FIGURE = register(
         "dispersion when one prompt's pair is trained alone. Right: "
         "what moves the log-probability of another prompt's chosen response in a step, in parts "
         "that add up to the black line (mean over such responses, prompts and 8 seeds).\n"
-        "The mass goes to other prompts' chosen responses. Without other pairs there is none to "
-        "receive: the rejected falls by tens of nats and nothing disperses.",
+        "The mass goes to other prompts' chosen responses. Meanwhile the own pair pushes them "
+        "down, other pairs push them up. Without other pairs nothing disperses.",
         compute=compute,
         draw=draw,
         compare=compare,

@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from toymodel.attribution.effects import estimate
+from toymodel._typing import ArrayLike
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import Autoregressive, PrefixTabular
 from toymodel.sequences import TokenKind
+from toymodel.why._shared import claim, least_claim, with_interval
 from toymodel.why.overlap_picture import draw
 from toymodel.why.overlap_runs import SPACE, trained, worlds
 
@@ -34,9 +35,25 @@ def compute(seeds: int) -> xr.Dataset:
     """All arms: policy, optimiser, place and number of common tokens; and one prompt alone."""
     whole = _over_overlap({name: POLICIES[name] for name in POLICIES}, RATES, seeds, prompts=4)
     network = {"autoregressive": POLICIES["autoregressive"]}
-    alone = _over_overlap(network, {"adam": RATES["adam"]}, seeds, prompts=1)
-    whole["alone"] = displacement(alone).isel(policy=0, optimiser=0, drop=True).mean("pair")
+    alone = displacement(_over_overlap(network, RATES, seeds, prompts=1))
+    whole["alone"] = alone.isel(policy=0, pair=0, drop=True)
+    pairs = worlds(seeds, 4, prefix=0, shared=0).pairs
+    whole["bag"] = (("seed", "pair"), tokens_in_common(pairs.chosen, pairs.rejected))
     return whole
+
+
+def tokens_in_common(one: ArrayLike, other: ArrayLike) -> np.ndarray:
+    """How many tokens two responses share wherever they stand, each counted as often as in both.
+
+    Args:
+        one: responses of `SPACE`, any shape.
+        other: as many.
+    """
+    alphabet = np.arange(SPACE.vocabulary)
+    counts = [
+        (SPACE.tokens[np.asarray(of)][..., None] == alphabet).sum(axis=-2) for of in (one, other)
+    ]
+    return np.asarray(np.minimum(*counts).sum(axis=-1))
 
 
 def _over_overlap(
@@ -77,19 +94,10 @@ def at_margin(found: xr.Dataset, margin: float = MARGIN) -> xr.DataArray:
     return first.where(reached.any("step"))
 
 
-def _claim(where: str, what: str, values: xr.DataArray, sign: int = -1) -> Claim:
-    """A number that should be below (-1) or above (1) zero with its whole interval over seeds."""
-    found = estimate(np.asarray(values.transpose("seed")))
-    low, high = float(found.low), float(found.high)
-    bound = high < 0 if sign < 0 else low > 0
-    aim = f"{'<' if sign < 0 else '>'} 0; ours [{low:.2f}, {high:.2f}]"
-    return Claim(where, what, float(found.mean), aim, bound)
-
-
 def slope(values: xr.DataArray) -> xr.DataArray:
     """Least-squares slope over the number of common tokens, for each seed."""
     x = values["common"] - values["common"].mean()
-    return (x * values).sum("common") / (x**2).sum()
+    return (x * values).sum("common", skipna=False) / (x**2).sum()
 
 
 def compare(found: xr.Dataset) -> list[Claim]:
@@ -97,40 +105,78 @@ def compare(found: xr.Dataset) -> list[Claim]:
     moved = displacement(found)
     tabular, network = (moved.sel(policy=name) for name in POLICIES)
     parts = found["chosen"] - found["chosen"].isel(step=0)
-    still = float(np.abs(parts.sel(policy="prefix_tabular", kind=_PREFIX)).max())
-    worst = float(tabular.min())
+    still = float(abs(parts.sel(policy="prefix_tabular", kind=_PREFIX)).max(skipna=False))
+    worst = float(tabular.min(skipna=False))
     claims = [
         Claim("prefix_tabular", "least change of log pi+ (nats)", worst, "> 0", worst > 0),
         Claim("prefix_tabular", "largest change on common prefix", still, "0", still < 1e-5),
+        claim("no overlap by place", "tokens in common elsewhere", found["bag"].mean("pair")),
     ]
-    per_seed, equal = network.mean("pair"), at_margin(found.sel(policy="autoregressive"))
+    matched = at_margin(found.sel(policy="autoregressive"))
     for name in RATES:
-        where = f"autoregressive, {name}"
-        arm, matched = per_seed.sel(optimiser=name), equal.sel(optimiser=name).mean("pair")
-        claims.append(_claim(where, "no overlap: change (nats)", arm.sel(common=0, place="prefix")))
-        for place in PLACES:
-            claims.append(_claim(where, f"{place}: nats a token", slope(arm.sel(place=place))))
-            at = slope(matched.sel(place=place))
-            claims.append(_claim(where, f"{place}: same, margin {MARGIN:.0f}", at))
-        gap = (arm.sel(place="prefix") - arm.sel(place="later")).sel(common=COUNTS[-1])
-        claims.append(_claim(where, "prefix minus later, 3 tokens", gap))
-    for place in PLACES:
-        alone = slope(found["alone"].sel(place=place))
-        claims.append(_claim("one prompt alone, adam", f"{place}: nats a token", alone))
-    adam = parts.sel(policy="autoregressive", optimiser="adam", common=2).isel(step=-1).mean("pair")
+        arm = network.mean("pair", skipna=False).sel(optimiser=name)
+        equal = matched.mean("pair", skipna=False).sel(optimiser=name)
+        claims += _of_network(name, arm, equal, found["alone"].sel(optimiser=name))
+    adam = parts.sel(policy="autoregressive", optimiser="adam", common=2).isel(step=-1)
     for place, kind in (("prefix", _PREFIX), ("later", _LATER)):
-        gap = adam.sel(place=place, kind=kind) - adam.sel(place=place, kind=_OWN)
-        claims.append(_claim(f"autoregressive, {place} 2", "common minus own tokens", gap))
+        at = adam.sel(place=place).mean("pair", skipna=False)
+        gap = at.sel(kind=kind) - at.sel(kind=_OWN)
+        claims.append(claim(f"autoregressive, {place} 2", "common minus own tokens", gap, below=0))
     score = found["ches"].sel(policy="autoregressive")
     for name in RATES:
-        x, y = score.sel(optimiser=name), network.sel(optimiser=name)
-        ranks = [
-            spearmanr(np.ravel(x.sel(seed=s)), np.ravel(y.sel(seed=s))).statistic
-            for s in found["seed"]
-        ]
-        of_seeds = xr.DataArray(np.asarray(ranks), dims="seed")
-        claims.append(_claim(f"autoregressive, {name}", "rank corr. of CHES and change", of_seeds))
+        of_all, within = _ranks(score.sel(optimiser=name), network.sel(optimiser=name))
+        where = f"autoregressive, {name}"
+        claims.append(claim(where, "rank corr. of CHES and change", of_all, below=0))
+        claims.append(claim(where, "the same within arms", within, below=0))
     return claims
+
+
+def _of_network(
+    name: str, arm: xr.DataArray, equal: xr.DataArray, alone: xr.DataArray
+) -> list[Claim]:
+    """Claims about one optimiser with shared embeddings; arrays over place, common and seed."""
+    where, own = f"autoregressive, {name}", f"one prompt alone, {name}"
+    none = {"common": 0, "place": "prefix"}
+    claims = [
+        claim(where, "no overlap: change (nats)", arm.sel(none), below=0),
+        claim(own, "no overlap: change (nats)", alone.sel(none)),
+        claim(where, "no overlap: four prompts less one", arm.sel(none) - alone.sel(none), below=0),
+    ]
+    for place in PLACES:
+        at = {"place": place}
+        claims.append(claim(where, f"{place}: nats a token", slope(arm.sel(at)), below=0))
+        margin = f"{place}: same, margin {MARGIN:.0f}"
+        claims.append(claim(where, margin, slope(equal.sel(at)), below=0))
+        steps = -arm.sel(at).diff("common").transpose("common", "seed")
+        claims.append(least_claim(where, f"{place}: fall with each token", steps))
+        claims.append(claim(own, f"{place}: nats a token", slope(alone.sel(at)), below=0))
+        last = {**at, "common": COUNTS[-1]}
+        claims.append(claim(own, f"{place}: change, 3 tokens", alone.sel(last), below=0))
+    gap = (arm.sel(place="prefix") - arm.sel(place="later")).sel(common=COUNTS[-1])
+    return [*claims, claim(where, "prefix minus later, 3 tokens", gap, below=0)]
+
+
+def _ranks(score: xr.DataArray, moved: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank correlation of CHES and change, over all arms and within them (their mean), [seed].
+
+    With three common tokens in the prefix CHES is zero for all pairs: that arm has no ranks.
+    """
+    arms: list[dict[str, Any]] = [{"place": "prefix", "common": 0}]
+    arms += [{"place": place, "common": count} for place in PLACES for count in COUNTS[1:]]
+    x, y = (
+        np.stack([of.sel(arm).transpose("seed", "pair").values for arm in arms], axis=1)
+        for of in (score, moved)
+    )
+
+    def rank(one: np.ndarray, other: np.ndarray) -> float:
+        if np.ptp(one) == 0 or np.ptp(other) == 0:
+            return np.nan
+        return float(spearmanr(np.ravel(one), np.ravel(other)).statistic)
+
+    seeds = range(len(x))
+    of_all = [rank(x[seed], y[seed]) for seed in seeds]
+    within = [np.nanmean([rank(*arm) for arm in zip(x[s], y[s], strict=True)]) for s in seeds]
+    return np.asarray(of_all), np.asarray(within)
 
 
 def table(found: xr.Dataset) -> str:
@@ -152,7 +198,6 @@ def table(found: xr.Dataset) -> str:
                 for count in COUNTS:
                     at = {"policy": policy, "optimiser": name, "place": place, "common": count}
                     one = moved.sel(at)
-                    got = estimate(np.asarray(one.mean("pair")))
                     masses = (
                         ", ".join(f"{n:.3f}" for n in of.sel(at).values) for of in near.values()
                     )
@@ -161,11 +206,28 @@ def table(found: xr.Dataset) -> str:
                         f"{float(pairs.mean()):.2f}" if pairs.notnull().all() else "not reached"
                     )
                     lines.append(
-                        f"| {policy} | {name} | {place} | {count} | {float(got.mean):.2f} "
-                        f"[{float(got.low):.2f}, {float(got.high):.2f}] "
+                        f"| {policy} | {name} | {place} | {count} "
+                        f"| {with_interval(one.mean('pair', skipna=False), '.2f')} "
                         f"| {float((one < 0).mean()):.0%} | {matched} | {' | '.join(masses)} |"
                     )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_alone(found)]) + "\n"
+
+
+def _alone(found: xr.Dataset) -> list[str]:
+    """More of the table: one prompt alone, and how many pairs share no token at all."""
+    lines = ["", "One prompt alone, `autoregressive`:", ""]
+    lines += ["| optimiser | place | common tokens | change (nats) | chosen that fall |"]
+    lines += ["|---" * 5 + "|"]
+    for name in RATES:
+        for place in PLACES:
+            for count in COUNTS:
+                one = found["alone"].sel(optimiser=name, place=place, common=count)
+                lines.append(
+                    f"| {name} | {place} | {count} | {with_interval(one, '.2f')} "
+                    f"| {float((one < 0).mean()):.0%} |"
+                )
+    bare, count = int((found["bag"] == 0).sum()), found["bag"].size
+    return [*lines, "", f"With nothing in common by place, {bare} of {count} pairs share no token."]
 
 
 FIGURE = register(

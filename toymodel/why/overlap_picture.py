@@ -37,8 +37,9 @@ def draw(found: xr.Dataset) -> Figure:
             cell = found.sel(policy=policy, optimiser="adam", place=place, common=2)
             _tokens(panel, cell["chosen"])
             panel.set_title(title)
+        axes[0, 0].set_ylim(-3.8, 6.6)  # the legend stands below the line at zero
         for panel in axes[0, :2]:
-            panel.legend(fontsize=8)
+            panel.legend(fontsize=8, loc="lower left")
         axes[0, 2].legend(fontsize=8)
         legend_below(figure, _all_kinds(axes[1, 0]), columns=4)
         return figure

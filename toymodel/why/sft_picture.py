@@ -15,7 +15,7 @@ from toymodel.why.sft_rules import success
 
 _COLOURS = {"adam": REJECTED, "sgd": CHOSEN}
 _NAMES = {"adam": "Adam", "sgd": "gradient descent"}
-_SPLITS = {"neither": "0.5", "quiet only": OUTSIDE, "loud only": REJECTED, "all": "black"}
+_SPLITS = {"neither": "0.5", "quiet only": OUTSIDE, "all others only": REJECTED, "all": "black"}
 
 
 def draw(found: xr.Dataset) -> Figure:
@@ -105,17 +105,17 @@ def _cost(axes: Axes, found: xr.Dataset) -> None:
             look = {"color": _COLOURS[optimiser], "linestyle": line, "label": label}
             _curve(axes, gamma, drop, **look)
     axes.set(ylabel="drop of the rejected (nats)", title="what too much costs", ylim=(0, 230))
-    axes.legend(fontsize=8, loc="upper left", ncols=2)
+    axes.legend(fontsize=7, loc="upper left", ncols=2, columnspacing=1.0, handlelength=1.6)
 
 
 def _rules(axes: Axes, found: xr.Dataset) -> None:
     rules = found["rule"].values
     for place, rule in enumerate(rules):
         one = found.sel(rule=rule)
-        share, low, high = success(one)
+        share, low, high = success(found, rule)
         first = place == 0
         axes.plot([low, high], [place] * 2, color=REJECTED)
-        axes.plot(share, place, "o", color=REJECTED, label="no degradation" if first else None)
+        axes.plot(share, place, "o", color=REJECTED, label="falls stopped" if first else None)
         kept = float(one["rule_kept"].median())
         axes.plot(kept, place, "D", color=CHOSEN, label="drop kept, median" if first else None)
     axes.set_yticks(range(len(rules)), [rule.replace("beta", r"$\beta$") for rule in rules])

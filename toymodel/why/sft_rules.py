@@ -10,7 +10,7 @@ from toymodel import scenarios, sweeps
 from toymodel.losses import SFTDPO
 from toymodel.policies import MLP
 from toymodel.sweeps import Sweep, paired
-from toymodel.why._shared import share
+from toymodel.why._shared import DEGRADATION, share
 
 WIDTH, BETAS, RATES, STEPS = 32, (0.02, 0.1, 0.3), (1e-4, 1e-3), 2000
 #: Ways to choose gamma from beta.
@@ -22,7 +22,6 @@ RULES: dict[str, Callable[[float], float]] = {
     "beta / 10": lambda beta: beta / 10,
     "beta": lambda beta: beta,
 }
-LIMIT = 0.05  # nats: the onset of degradation
 _EVERY = 20
 
 
@@ -51,22 +50,37 @@ def judge(seeds: int) -> xr.Dataset:
     return xr.Dataset({k: (dims, v) for k, v in data.items()}, {"rule": list(RULES)})
 
 
-def success(found: xr.Dataset) -> tuple[float, float, float]:
-    """Share of settings, with its interval, without degradation."""
-    good = found["rule_fall"] < LIMIT
-    return share(int(good.sum()), good.size)
+def success(found: xr.Dataset, rule: str) -> tuple[float, float, float]:
+    """Share, with its interval, of the settings that degrade without the term in which it stops.
+
+    NaN where no setting degrades. A run that was not finite counts as degraded.
+    """
+    degrades, stopped = _degrades(found), found["rule_fall"].sel(rule=rule) < DEGRADATION
+    count = int(degrades.sum())
+    return share(int((degrades & stopped).sum()), count) if count else (np.nan,) * 3
+
+
+def _degrades(found: xr.Dataset) -> xr.DataArray:
+    """Which settings degrade without the term, [setting]."""
+    return ~(found["rule_fall"].sel(rule="none", drop=True) < DEGRADATION)
 
 
 def table(found: xr.Dataset) -> str:
     """What each rule achieves, as Markdown."""
-    lines = ["| gamma | no degradation | settings | median share of DPO's drop | least |"]
-    lines.append("|---" * 5 + "|")
+    degrades = _degrades(found)
+    count, rest = int(degrades.sum()), int((~degrades).sum())
+    lines = [
+        f"| gamma | stops, of {count} that degrade | share | of {rest} others, degrade with it "
+        "| median share of DPO's drop, all settings | least |"
+    ]
+    lines.append("|---" * 6 + "|")
     for rule in found["rule"].values:
         one = found.sel(rule=rule)
-        p, low, high = success(one)
+        good = one["rule_fall"] < DEGRADATION
+        p, low, high = success(found, rule)
         lines.append(
-            f"| {rule} | {p:.2f} [{low:.2f}, {high:.2f}] | "
-            f"{int((one['rule_fall'] < LIMIT).sum())} of {one.sizes['setting']} | "
-            f"{float(one['rule_kept'].median()):.2f} | {float(one['rule_kept'].min()):.2f} |"
+            f"| {rule} | {int((good & degrades).sum())} | {p:.2f} [{low:.2f}, {high:.2f}] "
+            f"| {int((~good & ~degrades).sum())} | {float(one['rule_kept'].median()):.2f} "
+            f"| {float(one['rule_kept'].min()):.2f} |"
         )
     return "\n".join(lines) + "\n"
