@@ -1,9 +1,9 @@
 """toymodel: a laboratory for preference optimisation, small enough to be exact.
 
 The layers, each of which imports only from those above it: scenarios, sampling and policies (the
-world), losses and rewards (the objective), gradients, exact, kernels and identities (the calculus),
-simulation, trajectory, properties, decomposition, sweeps and attribution (running), plots, paper
-and why (showing), cli.
+world), losses, rewards, objectives and rl (the objective), gradients, exact, values, kernels and
+identities (the calculus), simulation, trajectory, properties, decomposition, sweeps and attribution
+(running), plots, paper, why and roads (showing), cli.
 """
 
 from toymodel import (
@@ -14,16 +14,22 @@ from toymodel import (
     identities,
     kernels,
     losses,
+    objectives,
     optimisers,
     paper,
     plots,
     policies,
+    preconditioners,
     properties,
     rewards,
+    rl,
+    roads,
+    sampling,
     scenarios,
     sequences,
     special_cases,
     sweeps,
+    values,
     why,
     worlds,
 )
@@ -79,22 +85,28 @@ __all__ = [
     "linspace",
     "load",
     "losses",
+    "objectives",
     "open_sweep",
     "optimisers",
     "paired",
     "paper",
     "plots",
     "policies",
+    "preconditioners",
     "properties",
     "random",
     "resume",
     "rewards",
+    "rl",
+    "roads",
+    "sampling",
     "scenarios",
     "sequences",
     "simulate",
     "special_cases",
     "sweep",
     "sweeps",
+    "values",
     "why",
     "worlds",
 ]

@@ -1,0 +1,202 @@
+"""DPO and its relatives against reward models with policy optimisation, at the same labels.
+
+The paper's claim: DPO suffers from the three properties, alignment by a reward model does not, and
+regularised DPO comes near it. ``docs/roads/contest.md`` has the answer.
+"""
+
+import concurrent.futures
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from toymodel.attribution.effects import estimate
+from toymodel.paper.report import Claim, PaperFigure, register
+from toymodel.roads.contest_methods import METHODS, ORACLE
+from toymodel.roads.contest_picture import draw
+from toymodel.roads.contest_runs import (
+    CANDIDATES,
+    MEASURED,
+    PRICE,
+    RECORDED,
+    chosen_rewards,
+    contest,
+    fitted,
+    learned_rewards,
+)
+from toymodel.roads.contest_worlds import CONDITIONS, make
+from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim
+
+#: Divergences at which the frontier is read (nats).
+DIVERGENCES = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)
+#: Seeds of the worlds on which settings are chosen start here.
+SELECTION = 100_000
+ROADS = ("reward model, exact RL", "reward model, PPO")
+REGULARISED = ("Flex-DPO", "SFT-DPO", "IPO")
+_THREADS = 2  # methods trained side by side; what they compute does not depend on it
+
+
+def compute(seeds: int) -> xr.Dataset:
+    """Each method at the setting chosen on other worlds: `MEASURED`, and the frontier.
+
+    Args:
+        seeds: worlds to compare in; a quarter as many others decide settings.
+    """
+    chosen_on = max(2, seeds // 4)
+    all_seeds = [*range(SELECTION, SELECTION + chosen_on), *range(seeds)]
+    world, data = make(all_seeds)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(all_seeds))
+    starts = fitted(world, keys)
+    tables, accuracy = map(np.asarray, learned_rewards(world, data, keys))
+    learned, ranked = chosen_rewards(tables, accuracy, chosen_on)
+
+    def one(name: str) -> xr.Dataset:
+        found = contest(world, data, jnp.asarray(learned), starts, keys, name=name)
+        return _at_choice({key: np.asarray(part) for key, part in found.items()}, chosen_on)
+
+    names = [*METHODS, ORACLE]
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        by_method = list(pool.map(one, names))
+    joined: xr.Dataset = xr.concat(by_method, xr.Variable("contestant", names))
+    joined["ranking"] = (("world", "condition"), ranked[chosen_on:])
+    return joined
+
+
+def _at_choice(found: dict[str, np.ndarray], selection: int) -> xr.Dataset:
+    """A method's numbers where the selection worlds have the least mean regret."""
+    regret = found["regret"][:selection].mean(axis=0)  # [condition, candidate, record]
+    regret = np.where(np.isfinite(regret), regret, np.inf)
+    best = regret.reshape(len(regret), -1).argmin(axis=-1)
+    candidate, record = np.unravel_index(best, regret.shape[1:])
+    conditions = np.arange(len(regret))
+    columns: dict[str, Any] = {
+        name: (("world", "condition"), part[selection:, conditions, candidate, record])
+        for name, part in found.items()
+    }
+    settings = np.asarray(CANDIDATES)[candidate]
+    path = found["divergence"][:, 0], found["reward"][:, 0]  # the base condition
+    columns |= {
+        "strength": ("condition", settings[:, 0]),
+        "rate": ("condition", settings[:, 1]),
+        "updates": ("condition", np.asarray(RECORDED)[record]),
+        "frontier": (("world", "at"), _frontier(*path, selection)),
+    }
+    worlds = np.arange(len(path[0]) - selection)
+    places = {"world": worlds, "condition": list(CONDITIONS), "at": list(DIVERGENCES)}
+    return xr.Dataset(columns, places)
+
+
+def _frontier(divergence: np.ndarray, reward: np.ndarray, selection: int) -> np.ndarray:
+    """Reward when a divergence is first reached, by the setting best there, [world, divergence].
+
+    Args:
+        divergence: [world, candidate, record].
+        reward: likewise.
+        selection: the first so many worlds decide which setting is best.
+    """
+    shape = (*divergence.shape[:2], len(DIVERGENCES))
+    read = np.full(shape, np.nan)
+    for place in np.ndindex(shape[:2]):
+        reached = np.maximum.accumulate(divergence[place])
+        first = np.searchsorted(reached, DIVERGENCES)
+        inside = (first > 0) & (first < len(reached))
+        before, after = first[inside] - 1, first[inside]
+        share = (np.asarray(DIVERGENCES)[inside] - reached[before]) / (
+            reached[after] - reached[before]
+        )
+        path = reward[place]
+        read[(*place, inside)] = path[before] + share * (path[after] - path[before])
+    mean = read[:selection].mean(axis=0)  # NaN where some world does not get so far
+    best = np.where(np.isnan(mean), -np.inf, mean).argmax(axis=0)
+    result: np.ndarray = read[selection:, best, np.arange(len(DIVERGENCES))]
+    return np.where(np.isnan(mean[best, np.arange(len(DIVERGENCES))]), np.nan, result)
+
+
+# Claims -----------------------------------------------------------------------------------------
+
+
+def compare(found: xr.Dataset) -> list[Claim]:
+    """The paper's three statements as they stand, then what decides between the roads."""
+    base = found.sel(condition="base")
+    claims = []
+    for measure, limit in (
+        ("drop", DROP),
+        ("degradation", DEGRADATION),
+        ("dispersion", DISPERSION),
+    ):
+        of = {name: base[measure].sel(contestant=name).values for name in (*METHODS, ORACLE)}
+        claims.append(claim("DPO", f"has it: {measure}", of["DPO"], above=limit))
+        for road in (*ROADS, ORACLE):
+            claims.append(claim(road, f"does not: {measure}", of[road], below=limit))
+    for condition in found["condition"].values:
+        regret = found["regret"].sel(condition=condition)
+        dpo = regret.sel(contestant="DPO").values
+        for road in ROADS:
+            saved = dpo - regret.sel(contestant=road).values
+            claims.append(claim(condition, f"{road} saves on DPO's regret", saved, above=0))
+    exact = base["regret"].sel(contestant=ROADS[0]).values
+    for name in (*REGULARISED, "iterative DPO"):
+        more = base["regret"].sel(contestant=name).values - exact
+        claims.append(claim(name, "regret beyond the reward model's, exact RL", more, below=0.02))
+    return claims
+
+
+def table(found: xr.Dataset) -> str:
+    """The counterparts of the paper's Tables 1, 2, 8 and 9, as Markdown."""
+    base = found.sel(condition="base")
+    names, conditions = found["contestant"].values, found["condition"].values
+    lines = ["Under the base condition:", ""]
+    lines += [f"| | {' | '.join(MEASURED)} |", "|---" * (len(MEASURED) + 1) + "|"]
+    for name in names:
+        row = [_interval(base[measure].sel(contestant=name).values) for measure in MEASURED]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    lines += ["", *(f"- {name}: {meaning}." for name, meaning in MEASURED.items()), ""]
+    for measure in ("regret", "degradation"):
+        lines += [f"{measure.capitalize()} ({MEASURED[measure]}) in all conditions:", ""]
+        lines += [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
+        for name in names:
+            row = [
+                _interval(found[measure].sel(contestant=name, condition=where).values)
+                for where in conditions
+            ]
+            lines.append(f"| {name} | {' | '.join(row)} |")
+        lines.append("")
+    lines += ["Chosen settings (strength, learning rate, updates):", ""]
+    lines += [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
+    for name in names:
+        one = found.sel(contestant=name)
+        used = zip(one["strength"].values, one["rate"].values, one["updates"].values, strict=True)
+        lines.append(f"| {name} | {' | '.join(f'{s:g}, {r:g}, {u}' for s, r, u in used)} |")
+    ranked = found["ranking"].transpose("condition", "world").values
+    cells = [_interval(row) for row in ranked]
+    lines += ["", f"Held-out accuracy of the reward models: {', '.join(cells)}.", ""]
+    return "\n".join(lines)
+
+
+def _interval(by_world: np.ndarray) -> str:
+    got = estimate(by_world)
+    return f"{float(got.mean):.3g} [{float(got.low):.3g}, {float(got.high):.3g}]"
+
+
+FIGURE = register(
+    PaperFigure(
+        name="rm_vs_dpo",
+        title="Preference losses against reward models with policy optimisation",
+        caption="Left: expected true reward on held-out prompts against divergence from the "
+        "reference, each method at the setting that is best at that divergence on other worlds. "
+        f"Middle: regret at {PRICE:g} of reward a nat as data get fewer, noisier and off-policy "
+        "(settings chosen on other worlds, for each method and condition alike). Right: the three "
+        "properties on prompts with labels, base condition; dashed: the onset.\n"
+        "Means over worlds with 95 % intervals. All methods see the same labelled pairs, start "
+        "from the same SFT policy and make the same number of updates at most.",
+        compute=compute,
+        draw=draw,
+        compare=compare,
+        table=table,
+        on_request=True,
+        group="roads",
+        seeds=64,
+    )
+)
