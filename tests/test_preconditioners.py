@@ -102,44 +102,157 @@ def test_it_equals_sums_by_hand(name, slopes, numbers):
 
 
 @given(slopes=SLOPES)
+@settings(max_examples=10)
 def test_where_no_gradient_is_late_own_clocks_are_adams(slopes):
     early = {k: np.where(g == 0, 0.5, g) for k, g in slopes.items()}
     found = RUNS["adam_own_clock"](early, 0.9, 0.999, 1e-8)
-    expected = steps_of(optax.adam(RATE), early)
+    expected = ADAM(early)
     for ours, adams in zip(found, expected, strict=True):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), ours, adams)
 
 
-@pytest.mark.parametrize(
-    ("shares", "same"),
-    [
-        ({"row": 1.0}, "adam_row"),
-        ({"layer": 1.0}, "adam_layer"),
-        ({"own_clock": 1.0}, "adam_own_clock"),
-        ({}, "adam"),
-    ],
-)
+#: Numbers of `adam_pooled` that make it another.
+SAME = {
+    "adam": {},
+    "adam_row": {"row": 1.0},
+    "adam_layer": {"layer": 1.0},
+    "adam_global": {"everything": 1.0},
+    "adam_own_clock": {"own_clock": 1.0},
+    "adam_uncorrected": {"corrected": 0.0},
+}
+PLAIN = {"row": 0.0, "layer": 0.0, "everything": 0.0, "own_clock": 0.0}
+PLAIN |= {"corrected": 1.0, "adaptive": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+
+
+@compiled
+def pooled(slopes, numbers):
+    return steps_of(optimisers.get("adam_pooled", RATE, **numbers).build(), slopes)
+
+
+ADAM = compiled(lambda slopes: steps_of(optax.adam(RATE), slopes))
+
+
+def assert_alike(found, expected, **tolerance):
+    for ours, others in zip(found, expected, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), ours, others)
+
+
+@pytest.mark.parametrize("name", SAME)
 @given(slopes=SLOPES)
 @settings(max_examples=5)
-def test_the_pooled_form_has_the_others_in_it(shares, same, slopes):
-    found = steps_of(optimisers.get("adam_pooled", RATE, **shares).build(), slopes)
-    expected = steps_of(optimisers.get(same, RATE).build(), slopes)
-    for ours, others in zip(found, expected, strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), ours, others)
+def test_the_pooled_form_has_the_others_in_it(name, slopes):
+    found = pooled(slopes, {**PLAIN, **SAME[name]})
+    expected = ADAM(slopes) if name == "adam" else RUNS[name](slopes, 0.9, 0.999, 1e-8)
+    assert_alike(found, expected, atol=1e-9)
+
+
+@given(slopes=SLOPES, decay=st.floats(0.1, 0.99))
+@settings(max_examples=5)
+def test_the_pooled_form_has_rmsprop_and_descent_in_it(slopes, decay):
+    numbers = {**PLAIN, "b1": 0.0, "b2": decay, "corrected": 0.0, "eps": 1e-3}
+    assert_alike(pooled(slopes, numbers), RMSPROP(slopes, decay), atol=1e-9)
+    descent = pooled(slopes, {**PLAIN, "b1": 0.0, "adaptive": 0.0})
+    plain = [{k: -RATE * g[t] for k, g in slopes.items()} for t in range(STEPS)]
+    assert_alike(descent, plain, atol=1e-12)
+    mean = pooled(slopes, {**PLAIN, "b1": decay, "adaptive": 0.0, "corrected": 0.0})
+    first = {k: np.zeros(shape) for k, shape in SHAPES.items()}
+    for t, step in enumerate(mean):
+        first = {k: decay * m + (1 - decay) * slopes[k][t] for k, m in first.items()}
+        jax.tree.map(lambda a, m: np.testing.assert_allclose(a, -RATE * m, atol=1e-12), step, first)
+
+
+RMSPROP = compiled(
+    lambda slopes, decay: steps_of(
+        optax.rmsprop(RATE, decay=decay, eps=1e-3, eps_in_sqrt=False), slopes
+    )
+)
+
+
+@given(slopes=SLOPES, shares=st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4))
+@settings(max_examples=5)
+def test_pools_mix_by_their_shares(slopes, shares):
+    """The second moment's first value is the mixture of the squares that the docstring states."""
+    own, row, layer, everything_ = np.array([0.1, 0.0, 0.0, 0.0]) + np.array(shares)
+    row, layer, all_ = (
+        share / (own + row + layer + everything_) for share in (row, layer, everything_)
+    )
+    numbers = {**PLAIN, "row": row, "layer": layer, "everything": all_, "eps": 1e-3}
+    found = pooled(slopes, numbers)[0]
+    squares = {k: g[0] ** 2 for k, g in slopes.items()}
+    pools = [POOLS[name](squares) for name in ("adam_row", "adam_layer", "adam_global")]
+    for k, square in squares.items():
+        mixed = (1 - row - layer - all_) * square
+        mixed = mixed + sum(s * pool[k] for s, pool in zip((row, layer, all_), pools, strict=True))
+        expected = -RATE * slopes[k][0] / (np.sqrt(np.maximum(mixed, 0)) + 1e-3)
+        np.testing.assert_allclose(found[k], expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "shares", [{"row": 1.5}, {"layer": -0.1}, {"row": 0.6, "layer": 0.6}, {"everything": 2.0}]
+)
+def test_shares_outside_of_the_simplex_are_refused(shares):
+    with pytest.raises(tm.InputError, match=r"adam_pooled, \(row, layer, everything\): got"):
+        optimisers.get("adam_pooled", RATE, **shares)
+    slopes = {k: np.ones((STEPS, *shape)) for k, shape in SHAPES.items()}
+    assert np.isnan(pooled(slopes, {**PLAIN, **shares})[0]["bias"]).all()
+
+
+# The diagonal of a step -------------------------------------------------------------------------
+
+READ = {
+    "sgd": {},
+    "rmsprop": {"eps": 1e-3},
+    "rmsprop, corrected": {"bias_correction": True, "eps_in_sqrt": False},
+    "rmsprop, centred": {"centered": True, "eps": 1e-3},
+    "adam": {"b1": 0.0, "b2": 0.9, "eps_root": 1e-4},
+    **{name: {"b1": 0.0, "b2": 0.9, "eps": 1e-4} for name in POOLS},
+    "adam_pooled": {
+        **{"b1": 0.0, "row": 0.2, "layer": 0.3, "everything": 0.4, "own_clock": 0.5},
+        **{"corrected": 0.3, "adaptive": 0.7},
+    },
+}
+
+
+def test_steps_without_momentum_are_the_diagonal_times_the_gradient():
+    generator = np.random.default_rng(0)
+    slopes = {k: jnp.asarray(generator.normal(size=(4, *shape))) for k, shape in SHAPES.items()}
+
+    @compiled
+    def both():
+        found = {}
+        for case, options in READ.items():
+            name = case.partition(",")[0]
+            method = optimisers.get(name, RATE, **options).build()
+            state = method.init({k: jnp.zeros(shape) for k, shape in SHAPES.items()})
+            for t in range(4):
+                slope = {k: of[t] for k, of in slopes.items()}
+                step, state = method.update(slope, state)
+            sizes = preconditioners.diagonal(name, RATE, options, state, slope)
+            found[case] = step, jax.tree.map(lambda d, g: -d * g, sizes, slope)
+        return found
+
+    for step, expected in both().values():
+        assert_alike([step], [expected], rtol=1e-9)
+    assert preconditioners.diagonal("lion", RATE, {}, None, None) is None
 
 
 def test_a_late_gradient_steps_too_far_under_adam_alone():
-    zero, one = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}
+    def last(name):
+        @compiled
+        def run():
+            method = optimisers.get(name, 1.0).build()
 
-    def last(method):
-        state = method.init(zero)
-        for slope in [zero] * 500 + [one] * 12:
-            step, state = method.update(slope, state)
-        return -step["w"].item()
+            def step(t, both):
+                slope = {"w": jnp.where(t < 500, jnp.zeros(1), jnp.ones(1))}
+                return method.update(slope, both[1])
 
-    found = {name: last(optimisers.get(name, 1.0).build()) for name in ("adam", "adam_own_clock")}
-    assert found["adam"] > 4
-    assert found["adam_own_clock"] < 1
+            start = {"w": jnp.zeros(1)}
+            return jax.lax.fori_loop(0, 512, step, (start, method.init(start)))[0]["w"]
+
+        return -run().item()
+
+    assert last("adam") > 4
+    assert last("adam_own_clock") < 1
 
 
 # The natural gradient ---------------------------------------------------------------------------
@@ -184,21 +297,30 @@ def test_natural_steps_alike_however_logits_are_scaled():
     world = tm.scenarios.both_on_policy()
     features = np.eye(40).reshape(4, 10, 40)
 
-    def moved(scale, optimiser):
+    @compiled
+    def moved(scale):
         policy = tm.LogLinear(scale * features)
-        run = tm.simulate(world, policy, "dpo", optimiser(policy), steps=3, record=[3])
-        return np.asarray(run.log_probs)
+        params = world.log_table.ravel() / scale
+        slope = tm.gradients.parameters(
+            tm.losses.DPO(), policy, params, world.log_table, world.pairs
+        )
 
-    damped = lambda policy: preconditioners.natural(policy, 0.01, 1e-6)  # noqa: E731
-    np.testing.assert_allclose(moved(1.0, damped), moved(2.0, damped), atol=1e-4)
-    plain = lambda policy: optax.sgd(1.0)  # noqa: E731
-    assert np.abs(moved(1.0, plain) - moved(2.0, plain)).max() > 1e-2
+        def after(method):
+            step, _ = method.update(slope, method.init(params), params)
+            return policy.log_probs(params + step) - world.log_table
+
+        return after(preconditioners.natural(policy, 0.01, 1e-6)), after(optax.sgd(1.0))
+
+    (one, plain), (other, faster) = moved(1.0), moved(2.0)
+    assert np.abs(one).max() > 1e-3
+    np.testing.assert_allclose(one, other, atol=1e-4 * float(np.abs(one).max()) + 1e-6)
+    np.testing.assert_allclose(faster, 4 * plain, atol=0.05 * float(np.abs(faster).max()))
 
 
 def test_natural_steps_stay_finite_where_the_policy_is_certain():
     where = jnp.zeros(SHAPE).at[:, 0].set(1e4)
     method = preconditioners.natural(tm.Tabular(), 0.1)
-    step, _ = method.update(jnp.ones(SHAPE), method.init(where), where)
+    step, _ = compiled(lambda p: method.update(jnp.ones(SHAPE), method.init(p), p))(where)
     assert jnp.isfinite(step).all()
 
 
@@ -212,3 +334,12 @@ def test_natural_needs_the_parameters():
     method = preconditioners.natural(tm.Tabular(), 0.1)
     with pytest.raises(tm.InputError, match="params"):
         method.update(jnp.ones(SHAPE), method.init(None))
+
+
+@pytest.mark.parametrize("policies", [("mlp", "tabular"), ("tabular", "mlp")])
+def test_natural_refuses_another_policys_parameters(policies):
+    given, trained = (tm.policies.get(name) for name in policies)
+    method = preconditioners.natural(given, 0.1)
+    where = trained.init(jax.random.key(0), SHAPE)
+    with pytest.raises(tm.InputError, match="natural, parameters: got"):
+        method.update(where, method.init(where), where)

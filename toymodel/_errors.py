@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 
 class InputError(ValueError):
     """Bad input, refused at the entry function.
@@ -22,6 +24,32 @@ def refuse(argument: str, given: Any, expected: str, mend: str = "") -> InputErr
     """
     message = f"{argument}: got {given!r}, expected {expected}."
     return InputError(f"{message} To mend it: {mend}." if mend else message)
+
+
+def whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number within its limits, or the error that names it; booleans are none.
+
+    Args:
+        argument: its name.
+        value: what was given.
+        least: the smallest that fits.
+        most: the largest; default: no limit.
+
+    Raises:
+        InputError: anything else.
+
+    Example:
+        >>> whole("steps", np.int64(3), 1)
+        3
+        >>> whole("steps", 0, 1)
+        Traceback (most recent call last):
+        toymodel._errors.InputError: steps: got 0, expected a whole number >= 1.
+    """
+    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    if not fits or (most is not None and value > most):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise refuse(argument, value, f"a whole number {limits}")
+    return int(value)
 
 
 def not_by_name(kind: str, given: Any, base: type, known: Iterable[str] = ()) -> InputError:

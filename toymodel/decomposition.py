@@ -5,27 +5,36 @@ derivative. With the gradient g, a sum over halves of pairs, and a diagonal prec
 
 .. math:: u = -c\,g \;-\; (D - c)\,g \;+\; (u + D g)
 
-whose terms are the plain step, preconditioning, and memory (what differs because past gradients
-count). The scalar c fits the plain step to the preconditioned one: :math:`c = g^T D g / g^T g`.
-The plain step is a sum of the kernel's pushes (`toymodel.kernels.pushes`).
+whose terms are the plain step, preconditioning (D itself may remember: Adam's v does), and momentum
+(what differs because past gradients are in the step). The scalar c fits the plain step to the
+preconditioned one: :math:`c = g^T D g / g^T g`. The plain step is a sum of the kernel's pushes
+(`toymodel.kernels.pushes`). Of an optimiser whose D `toymodel.preconditioners.diagonal` does not
+read, c fits the plain step to u, and all that it leaves is one part without a cause.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+import xarray as xr
 from jax.flatten_util import ravel_pytree
 
-from toymodel import gradients, kernels, sampling, training
+from toymodel import gradients, kernels, preconditioners, sampling, training
+from toymodel._errors import refuse, whole
 from toymodel._struct import number, struct
-from toymodel._typing import Params, Scalar, TableArray
+from toymodel._typing import Scalar, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.optimisers import Custom, Optimiser
 from toymodel.policies import Policy
 from toymodel.scenarios import Pairs, Scenario
+
+#: The parts of a step that are not pushes of pairs.
+OF_THE_OPTIMISER = ("preconditioning", "momentum", "unsplit")
 
 
 @struct(eq=False)
@@ -35,40 +44,11 @@ class Parts:
     chosen: jax.Array = number(doc="push of each pair's chosen half, [prompt, response, pair]")
     rejected: jax.Array = number(doc="push of each pair's rejected half, [prompt, response, pair]")
     preconditioning: TableArray = number(doc="because sizes of steps differ between parameters")
-    memory: TableArray = number(doc="because past gradients count")
+    momentum: TableArray = number(doc="because past gradients are in the step")
+    unsplit: TableArray = number(doc="all but the plain step, of an optimiser that is not read")
     residual: TableArray = number(doc="what is not first order in the step")
     change: TableArray = number(doc="the change itself, [prompt, response]")
     bound: Scalar = number(doc="no residual of this step can be larger")
-
-
-def preconditioner(optimiser: Optimiser | Custom, memory: Any, params: Params) -> Params | None:
-    r"""The diagonal D of an optimiser's step, from its memory after the step.
-
-    Adam's is :math:`\eta / (\sqrt{\hat v} + \epsilon)`, gradient descent's :math:`\eta`.
-
-    Args:
-        optimiser: how gradients become steps.
-        memory: its state after the step.
-        params: for shapes.
-
-    Returns:
-        D, shaped as `params`; None for optimisers whose step is not read as one (the whole
-        difference from the plain step then counts as memory).
-    """
-    if not isinstance(optimiser, Optimiser):
-        return None
-    rate, options = optimiser.learning_rate, optimiser.options
-    if optimiser.name == "sgd":
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, rate), params)
-    if optimiser.name == "adam":
-        count = optax.tree_utils.tree_get(memory, "count").astype(jnp.result_type(float))
-        correction = 1 - options.get("b2", 0.999) ** count
-        eps, root = options.get("eps", 1e-8), options.get("eps_root", 0.0)
-        return jax.tree.map(
-            lambda v: rate / (jnp.sqrt(v / correction + root) + eps),
-            optax.tree_utils.tree_get(memory, "nu"),
-        )
-    return None
 
 
 def step_parts(
@@ -91,27 +71,31 @@ def step_parts(
         loss: the preference loss.
         optimiser: how gradients become steps.
         reference: the reference's log-probabilities, [prompt, response].
-        pairs: the pairs of this step; weight zero for those that it does not see.
+        pairs: the pairs that this step sees.
         state: parameters and the optimiser's memory before the step.
     """
     params, memory = state
     gradient = gradients.parameters(loss, policy, params, reference, pairs)
     update, memory = optimiser.build().update(gradient, memory, params)
-    diagonal = preconditioner(optimiser, memory, params)
+    diagonal = None
+    if isinstance(optimiser, Optimiser):
+        options = {**optimiser.options, **dict(optimiser.flags)}
+        diagonal = preconditioners.diagonal(
+            optimiser.name, optimiser.learning_rate, options, memory, params
+        )
     flat, back = ravel_pytree(gradient)
     moved = ravel_pytree(update)[0]
     size = jnp.vdot(flat, flat)
     safe = jnp.where(size > 0, size, 1.0)
-    if diagonal is None:
-        plain = -jnp.vdot(flat, moved) / safe
-        conditioned = plain * flat
-    else:
-        conditioned = ravel_pytree(diagonal)[0] * flat
-        plain = jnp.vdot(flat, conditioned) / safe
 
     def log_probs_along(direction: jax.Array) -> TableArray:
         found: TableArray = jax.jvp(policy.log_probs, (params,), (back(direction),))[1]
         return found
+
+    is_read = diagonal is not None
+    conditioned = ravel_pytree(diagonal)[0] * flat if is_read else -moved
+    plain = jnp.vdot(flat, conditioned) / safe
+    rest = log_probs_along(plain * flat - conditioned)
 
     chosen, rejected = kernels.pushes(loss, policy, params, reference, pairs)
     after = optax.apply_updates(params, update)
@@ -122,8 +106,9 @@ def step_parts(
     return Parts(
         chosen=plain * chosen,
         rejected=plain * rejected,
-        preconditioning=log_probs_along(plain * flat - conditioned),
-        memory=log_probs_along(moved + conditioned),
+        preconditioning=rest if is_read else jnp.zeros_like(rest),
+        momentum=log_probs_along(moved + conditioned),
+        unsplit=jnp.zeros_like(rest) if is_read else rest,
         residual=change - log_probs_along(moved),
         change=change,
         bound=jnp.max(spread) ** 2 / 8 + 2 * jnp.max(jnp.abs(shift - first_order)),
@@ -166,8 +151,17 @@ def replay(
         def segment(state: Any, span: tuple[jax.Array, jax.Array]) -> tuple[Any, Parts]:
             start, length = span
             state = jax.lax.fori_loop(start, start + length, step, state)
-            pairs = _seen(world.pairs, batch_size, key, start + length)
-            return state, step_parts(policy, loss, optimiser, reference, pairs, state)
+            pairs, taken = world.pairs, jnp.arange(len(world.pairs))
+            if batch_size is not None:
+                taken = sampling.minibatch_indices(len(pairs), batch_size, key, start + length)
+                pairs = sampling.minibatch(pairs, batch_size, key, start + length)
+            parts = step_parts(policy, loss, optimiser, reference, pairs, state)
+            shape = (*world.shape, len(world.pairs))  # pairs that the step does not see push by 0
+            halves = {
+                half: jnp.zeros(shape, parts.change.dtype).at[:, :, taken].set(getattr(parts, half))
+                for half in ("chosen", "rejected")
+            }
+            return state, dataclasses.replace(parts, **halves)
 
         begin = (params, optimiser.build().init(params))
         parts: Parts = jax.lax.scan(segment, begin, (starts, lengths))[1]
@@ -177,10 +171,52 @@ def replay(
     return found
 
 
-def _seen(pairs: Pairs, batch_size: int | None, key: jax.Array, step: jax.Array) -> Pairs:
-    """All pairs, with weight zero for those outside the step's mini-batch."""
-    if batch_size is None:
-        return pairs
-    taken = sampling.minibatch_indices(len(pairs), batch_size, key, step)
-    inside = jnp.zeros_like(pairs.weight).at[taken].set(1.0)
-    return dataclasses.replace(pairs, weight=pairs.weight * inside)
+def steps_to_split(at: int | Sequence[int], steps: int) -> np.ndarray:
+    """Which steps of a run are split.
+
+    Args:
+        at: how many, evenly spaced, or which, from 0.
+        steps: of the run.
+
+    Raises:
+        InputError: what is no step of the run, or steps out of order.
+
+    Example:
+        >>> steps_to_split(3, 101)
+        array([  0,  50, 100])
+    """
+    if np.ndim(at) == 0:
+        return np.unique(np.linspace(0, steps - 1, whole("at", at, 1)).astype(int))
+    chosen = np.asarray(at)
+    is_whole = chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer)
+    if not is_whole or chosen.size == 0 or chosen.min() < 0 or chosen.max() >= steps:
+        raise refuse("at", at, f"a number of steps >= 1, or whole steps from 0 to {steps - 1}")
+    if np.any(np.diff(chosen) <= 0):
+        raise refuse("at", at, "steps in increasing order, each once")
+    return chosen
+
+
+def grouped(parts: xr.Dataset, prompt: int) -> xr.Dataset:
+    """The parts of `Trajectory.decompose` at one prompt, pairs gathered into own and other.
+
+    Args:
+        parts: what `decompose` gave.
+        prompt: which prompt.
+
+    Returns:
+        A Dataset over step and response (and seed): ``own chosen``, ``own rejected``, ``other
+        pairs``, the optimiser's parts, ``residual``, and their sum ``change``.
+
+    Example:
+        >>> import toymodel as tm
+        >>> run = tm.simulate("both_on_policy", "tabular", "dpo", "sgd", learning_rate=1.0, steps=9)
+        >>> found = grouped(run.decompose(at=[5]), prompt=0)
+        >>> bool(abs(found["other pairs"]).max() == 0)  # nothing is shared
+        True
+    """
+    at = parts.sel(prompt=prompt) if "prompt" in parts.coords else parts.isel(prompt=prompt)
+    own = at["pair_prompt"] == prompt
+    halves = {f"own {half}": at[half].where(own, 0).sum("pair") for half in ("chosen", "rejected")}
+    others = (at["chosen"] + at["rejected"]).where(~own, 0).sum("pair")
+    rest = {name: at[name] for name in (*OF_THE_OPTIMISER, "residual", "change")}
+    return xr.Dataset({**halves, "other pairs": others, **rest})

@@ -12,6 +12,7 @@ exactly, and to first order in the step for gradient descent. Each term is one h
 moving one response: its own pair's, or interference from another's.
 """
 
+import jax
 import jax.numpy as jnp
 
 from toymodel import gradients
@@ -58,17 +59,42 @@ def pushes(
 
     .. math:: -w_i a_\pm^i K((x, y), (x_i, y_\pm^i))
 
+    Columns of K one by one: a half's :math:`\nabla\log\pi` is the policy's `vjp` of its unit table,
+    centred by the policy; the derivative of all log-probabilities along it is the column. The whole
+    kernel, of size (prompts x responses) squared, is never made.
+
+    Args:
+        loss: the preference loss.
+        policy: the policy's form.
+        params: its parameters.
+        reference: the reference's log-probabilities, [prompt, response].
+        pairs: the preference pairs.
+
     Returns:
         The terms of the chosen halves and of the rejected halves (nats per unit of time), each
         [prompt, response, pair]; summed over both and over pairs they are
         :math:`d\log\pi(y|x)/dt`.
+
+    Example:
+        >>> import toymodel as tm
+        >>> world = tm.scenarios.both_on_policy()
+        >>> chosen, rejected = pushes(tm.losses.DPO(), tm.Tabular(), world.log_table,
+        ...                           world.log_table, world.pairs)
+        >>> own, others = chosen[0, :, 0], chosen[0, :, 1:]  # what moves prompt 0
+        >>> bool(own[0] > 0), bool(rejected[0, 4, 0] < 0), bool((others == 0).all())
+        (True, True, True)
     """
-    kernel = response_kernel(policy, params)
-    slopes = loss.slopes(gradients.pair_batch(policy.log_probs(params), reference, pairs))
-    halves = (pairs.chosen, pairs.rejected)
+    log_probs, along = jax.linearize(policy.log_probs, params)
+    slopes = loss.slopes(gradients.pair_batch(log_probs, reference, pairs))
+
+    def column(prompt: jax.Array, response: jax.Array) -> TableArray:
+        unit = jnp.zeros_like(log_probs).at[prompt].set(-jnp.exp(log_probs[prompt]))
+        moved: TableArray = along(policy.vjp(params, unit.at[prompt, response].add(1.0)))
+        return moved
+
     chosen, rejected = (
-        -kernel[:, :, pairs.prompt, half] * (pairs.share * slope)[None, None]
-        for half, slope in zip(halves, slopes, strict=True)
+        -jax.vmap(column, out_axes=-1)(pairs.prompt, half) * (pairs.share * slope)[None, None]
+        for half, slope in zip((pairs.chosen, pairs.rejected), slopes, strict=True)
     )
     return chosen, rejected
 

@@ -45,6 +45,10 @@ class Optimiser:
     options: dict[str, Scalar] = number(doc="further numbers by name, such as b1, eps")
     flags: tuple[tuple[str, bool], ...] = static(default=(), doc="options that are switches")
 
+    def __post_init__(self) -> None:
+        if self.name in preconditioners.FACTORIES:
+            self.build()  # refuses numbers that do not go together
+
     def build(self) -> optax.GradientTransformation:
         """The optax object."""
         made: optax.GradientTransformation = _FACTORIES[self.name](
@@ -72,6 +76,17 @@ def names() -> list[str]:
 def factory(name: str) -> Any:
     """The function that makes the optax object of the optimiser called `name`."""
     return _FACTORIES[name]
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The options of an optimiser and what they are where they are not given.
+
+    Example:
+        >>> defaults("adam_layer")
+        {'b1': 0.9, 'b2': 0.999, 'eps': 1e-08}
+    """
+    parameters = list(inspect.signature(_FACTORIES[name]).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def get(
@@ -110,7 +125,7 @@ def get(
         raise unknown("optimiser", optimiser, _FACTORIES)
     if learning_rate is None:
         raise refuse("learning_rate", None, f"the size of a step for {optimiser!r}", "such as 4e-4")
-    known = list(inspect.signature(_FACTORIES[optimiser]).parameters)[1:]
+    known = defaults(optimiser)
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of optimiser {optimiser!r}", option, known)

@@ -15,7 +15,7 @@ import optax
 from tqdm import tqdm
 
 from toymodel import losses, objectives, optimisers, policies, scenarios, training
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel._typing import Scalar, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.objectives import FixedPairs, Objective
@@ -76,7 +76,7 @@ def simulate(
     world = scenarios.get(scenario)
     policy, loss = policies.get(policy), _goal(loss)
     method = optimisers.get(optimiser, learning_rate)
-    steps = _whole("steps", steps, 1)
+    steps = whole("steps", steps, 1)
     recorded = _record_steps(record, steps)
     seeds = _seeds(seed)
     objective, batch_size = _objective(loss, world, batch_size)
@@ -132,7 +132,7 @@ def _objective(
         loss.check(world)
         return loss, None
     if batch_size is not None:
-        batch_size = _whole("batch_size", batch_size, 1, len(world.pairs))
+        batch_size = whole("batch_size", batch_size, 1, len(world.pairs))
         batch_size = None if batch_size == len(world.pairs) else batch_size
     if not loss.takes_weights and len(np.unique(world.pairs.weight)) > 1:
         raise refuse(
@@ -141,14 +141,6 @@ def _objective(
             f"equal weights, since {type(loss).__name__} joins responses of different pairs",
         )
     return FixedPairs(loss, batch_size), batch_size
-
-
-def _whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
-    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
-    if not fits or (most is not None and value > most):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise refuse(argument, value, f"a whole number {limits}")
-    return int(value)
 
 
 def _seeds(seed: int | Sequence[int]) -> np.ndarray:
@@ -164,7 +156,7 @@ def _record_steps(record: int | Sequence[int] | None, steps: int) -> np.ndarray:
     if record is None:
         record = max(1, steps // _DEFAULT_RECORDS)
     if isinstance(record, int | np.integer) and not isinstance(record, bool):
-        every = _whole("record", record, 1, steps)
+        every = whole("record", record, 1, steps)
         return np.unique(np.append(np.arange(0, steps + 1, every), steps))
     values = np.asarray(record)
     if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):

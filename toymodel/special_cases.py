@@ -1,5 +1,11 @@
-"""Named effects of the literature as what they are: readings of the kernel K and its signs."""
+"""Named effects of the literature as what they are: readings of the kernel K and its signs.
 
+CHES, which reads K by hidden states alone, is here from `toymodel.sequences`.
+"""
+
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
 from toymodel import kernels
@@ -7,6 +13,9 @@ from toymodel._typing import KernelArray, PairArray, Params, TableArray
 from toymodel.losses.base import PreferenceLoss
 from toymodel.policies.base import Policy
 from toymodel.scenarios import Pairs
+from toymodel.sequences import ches
+
+__all__ = ["Displacement", "ches", "displacement", "entanglement", "squeezing"]
 
 
 def entanglement(kernel: KernelArray, pairs: Pairs) -> tuple[PairArray, PairArray]:
@@ -18,12 +27,20 @@ def entanglement(kernel: KernelArray, pairs: Pairs) -> tuple[PairArray, PairArra
     formula of `toymodel.kernels`.
 
     Args:
-        kernel: of `response_kernel`.
+        kernel: of `toymodel.kernels.response_kernel`, [prompt, response, prompt, response].
         pairs: the preference pairs.
 
     Returns:
         :math:`K_{++} - K_{+-}` and :math:`K_{--} - K_{+-}`, each [pair]; their sum, the margin's
         own push, is never negative, so at most one of them is.
+
+    Example:
+        >>> import toymodel as tm
+        >>> world = tm.scenarios.both_on_policy()
+        >>> kernel = tm.kernels.response_kernel(tm.Tabular(), world.log_table)
+        >>> chosen, rejected = entanglement(kernel, world.pairs)
+        >>> bool((chosen > 0).all()), bool((rejected > 0).all())  # separate logits: neither
+        (True, True)
 
     References:
         Yuan et al., "A Common Pitfall of Margin-based Language Model Alignment: Gradient
@@ -34,14 +51,23 @@ def entanglement(kernel: KernelArray, pairs: Pairs) -> tuple[PairArray, PairArra
     return kernel[x, chosen, x, chosen] - across, kernel[x, rejected, x, rejected] - across
 
 
+class Displacement(NamedTuple):
+    """What gradient flow does to each pair at this instant."""
+
+    speed: PairArray  # of log pi+ (nats per unit of time), [pair]
+    displaced: jax.Array  # whether it is negative, [pair]
+    margin_speed: PairArray  # of log pi+ - log pi- (nats per unit of time), [pair]
+
+
 def displacement(
     loss: PreferenceLoss, policy: Policy, params: Params, reference: TableArray, pairs: Pairs
-) -> tuple[PairArray, PairArray]:
-    r"""Likelihood displacement: the chosen falls although the margin grows.
+) -> Displacement:
+    r"""Likelihood displacement: the chosen falls although the loss does.
 
     .. math:: \frac{d\log\pi_+}{dt} = -\sum_i w_i [a_+^i K(y_+, y_+^i) + a_-^i K(y_+, y_-^i)] < 0
 
-    under gradient flow, while the same sum for the margin is positive.
+    Under gradient flow the training loss always falls, so the sign of this speed decides alone. The
+    pair's own margin need not grow: what lowers the mean loss may cost a single pair.
 
     Args:
         loss: the preference loss.
@@ -51,16 +77,16 @@ def displacement(
         pairs: the preference pairs.
 
     Returns:
-        The speed of each pair's log pi+ (nats per unit of time), and whether it is displaced, each
-        [pair].
+        The `Displacement`: each pair's speed of log pi+, whether it is displaced, and the speed of
+        its margin, each [pair].
 
     Example:
         >>> import toymodel as tm
         >>> world = tm.scenarios.both_on_policy()
-        >>> speed, displaced = displacement(tm.losses.DPO(), tm.Tabular(), world.log_table,
-        ...                                 world.log_table, world.pairs)
-        >>> bool(displaced.any())
-        False
+        >>> found = displacement(tm.losses.DPO(), tm.Tabular(), world.log_table, world.log_table,
+        ...                      world.pairs)
+        >>> bool(found.displaced.any()), bool((found.margin_speed > 0).all())
+        (False, True)
 
     References:
         Razin et al., "Unintentional Unalignment: Likelihood Displacement in Direct Preference
@@ -70,7 +96,7 @@ def displacement(
         kernels.interference(loss, policy, params, reference, pairs, of).sum(axis=1)
         for of in ("chosen", "margin")
     )
-    return of_chosen, (of_chosen < 0) & (of_margin > 0)
+    return Displacement(of_chosen, of_chosen < 0, of_margin)
 
 
 def squeezing(log_probs: TableArray, pairs: Pairs) -> TableArray:

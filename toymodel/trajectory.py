@@ -214,12 +214,12 @@ class Trajectory:
 
         Returns:
             A Dataset over step, prompt and response (and pair, seed): the pushes `chosen` and
-            `rejected` of each pair's halves, `preconditioning`, `memory`, `residual` and their sum
-            `change` (nats); `bound` limits the residual.
+            `rejected` of each pair's halves, `preconditioning`, `momentum`, `unsplit`, `residual`
+            and their sum `change` (nats); `bound` limits the residual.
 
         Raises:
-            InputError: an optimiser given as an optax object (it cannot be rebuilt), mini-batches
-                of a loss that joins pairs, or steps outside the run.
+            InputError: an optimiser given as an optax object (it cannot be rebuilt), or what is
+                no step of the run.
 
         Example:
             >>> import toymodel as tm
@@ -229,22 +229,12 @@ class Trajectory:
             >>> bool((abs(parts["residual"]) <= parts["bound"]).all())
             True
         """
-        last = int(self.steps[-1])
-        if isinstance(at, int):
-            chosen = np.unique(np.linspace(0, last - 1, max(at, 0)).astype(int))
-        else:
-            chosen = np.asarray(at)
-        if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= last:
-            raise refuse("at", at, f"a number of steps >= 1, or steps from 0 to {last - 1}")
-        if np.any(np.diff(chosen) <= 0):
-            raise refuse("at", at, "steps in increasing order, each once")
+        chosen = decomposition.steps_to_split(at, int(self.steps[-1]))
         settings = dict(self.optimiser)
         name = settings.pop("name")
         if name not in optimisers.names():
             raise refuse("optimiser", name, "one by name", 'such as "adam" with a learning rate')
         loss = self._preference_loss()
-        if self.batch_size is not None and not loss.takes_weights:
-            raise refuse("batch_size", self.batch_size, "None, since the loss joins pairs")
         lengths = np.diff(chosen, prepend=0)
         seeds = jnp.asarray(self.seed if self.has_seeds else [self.seed])
         found = decomposition.replay(

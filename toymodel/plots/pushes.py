@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from toymodel._errors import refuse
 from toymodel._typing import ArrayLike
+from toymodel.decomposition import grouped
 from toymodel.plots.style import CHOSEN, REJECTED, legend_below, new_figure, style
 
 #: Parts of a step as they are stacked: label and colour.
@@ -17,26 +18,13 @@ _PARTS = {
     "own rejected": REJECTED,
     "other pairs": "#56B4E9",
     "preconditioning": "#CC79A7",
-    "memory": "#999999",
+    "momentum": "#F0E442",
+    "unsplit": "#999999",
+    "residual": "#000000",
 }
-
-
-def grouped(parts: xr.Dataset, prompt: int) -> xr.Dataset:
-    """The parts of `Trajectory.decompose` at one prompt, pairs gathered into own and other.
-
-    Args:
-        parts: what `decompose` gave.
-        prompt: which prompt.
-
-    Returns:
-        A Dataset over step and response (and seed), with the names of the legend and `change`.
-    """
-    at = parts.sel(prompt=prompt) if "prompt" in parts.coords else parts.isel(prompt=prompt)
-    own = at["pair_prompt"] == prompt
-    halves = {f"own {half}": at[half].where(own, 0).sum("pair") for half in ("chosen", "rejected")}
-    others = (at["chosen"] + at["rejected"]).where(~own, 0).sum("pair")
-    rest = {name: at[name] for name in ("preconditioning", "memory", "residual", "change")}
-    return xr.Dataset({**halves, "other pairs": others, **rest})
+#: Parts that are left out where they are nothing: most runs have no use for them.
+_RARE = ("unsplit", "residual")
+_NOTHING = 1e-3  # of the largest change
 
 
 def contributions(
@@ -84,11 +72,22 @@ def contributions(
 
 
 def stacked(axes: Axes, found: xr.Dataset) -> None:
-    """Stack the parts of `grouped` over steps, gains above zero and losses below."""
+    """Stack the parts of `decomposition.grouped` over steps, gains above zero, losses below.
+
+    They add up to the line. What no step is made of, and a residual that nobody would see, is left
+    out.
+
+    Args:
+        axes: where to draw.
+        found: what `grouped` gave, of one response, over steps.
+    """
     steps = found["step"].values
     above, below = np.zeros(len(steps)), np.zeros(len(steps))
+    least = _NOTHING * float(np.abs(found["change"]).max())
     for name, colour in _PARTS.items():
         values = found[name].values
+        if name in _RARE and np.abs(values).max() <= least:
+            continue
         gain, loss = np.maximum(values, 0), np.minimum(values, 0)
         axes.fill_between(
             steps, above, above + gain, color=colour, alpha=0.8, linewidth=0, label=name

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from toymodel import losses, optimisers, policies, scenarios
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel.losses import PreferenceLoss
 from toymodel.policies import Policy
 from toymodel.scenarios import Scenario
@@ -185,7 +185,7 @@ def make(
     design = axes.design(over)
     swept = frozenset(name for axis in design for name in axis.settings)
     base = sweep.parts(swept)
-    steps = _whole("steps", sweep.steps, 1)
+    steps = whole("steps", sweep.steps, 1)
     kept = records.parse(record, steps)
     wholes = frozenset(PARTS) & swept
     numbers = frozenset(
@@ -204,7 +204,7 @@ def make(
     if chunk is None:
         alike = math.prod(size for dim, size in sizes.items() if dim not in alone)
         chunk = default_chunk(structures, alike)
-    chunk = -(-_whole("chunk", chunk, 1) // jax.device_count()) * jax.device_count()
+    chunk = -(-whole("chunk", chunk, 1) // jax.device_count()) * jax.device_count()
     variables, own = records.variables(kept, shapes.pop(), steps)
     clash = sorted(set(sizes) & {*variables, *own})
     if clash:
@@ -312,15 +312,7 @@ def _check_values(
 def _check_batch(value: Any, structures: list[Parts]) -> None:
     for parts in structures:
         if value is not None:
-            _whole("batch_size", value, 1, len(parts.scenario.pairs))
-
-
-def _whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
-    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
-    if not fits or (most is not None and value > most):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise refuse(argument, value, f"a whole number {limits}")
-    return int(value)
+            whole("batch_size", value, 1, len(parts.scenario.pairs))
 
 
 def _block_steps(sizes: Mapping[str, int], chunk: int, alone: set[str]) -> dict[str, int]:
