@@ -147,10 +147,9 @@ def compare(found: xr.Dataset) -> list[Claim]:
     claims.append(_signed(where, f"{what}: all", late["change"], 1))
     early = pushes["own rejected"].sel(step=slice(None, _EARLY)).mean("step", skipna=False)
     claims.append(_signed(where, f"push in the first {_EARLY} steps: own rejected", early, 1))
-    claims += [
-        claim(where, f"{what}: {part}", late[part]) for part in ("preconditioning", "memory")
-    ]
-    return claims
+    stated = ("own chosen", "own rejected", "other pairs", "change")
+    rest = [name for name in late.data_vars if name not in stated]
+    return claims + [claim(where, f"{what}: {part}", late[part]) for part in rest]
 
 
 def _signed(where: str, what: str, by_seed: xr.DataArray, sign: int) -> Claim:

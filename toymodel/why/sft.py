@@ -124,12 +124,11 @@ def _of_split(found: xr.Dataset) -> list[Claim]:
         none = one.sel(which="neither").values
         left = one.sel(which="quiet only").values / none.mean()
         saved = (none - one.sel(which="all others only").values) / none.mean()
-        for which, what, values in (
-            ("quiet only", "left", left),
-            ("all others only", "saved", saved),
-        ):
-            where, text = f"gamma {gamma:g}, {which}", f"share of the fall {what}"
-            claims.append(claim(where, text, values, below=0.1))
+        where = f"gamma {gamma:g}"
+        claims += [
+            claim(f"{where}, quiet only", "share of the fall left", left, below=0.1),
+            claim(f"{where}, all others only", "share of the fall saved", saved, below=0.1),
+        ]
     return claims
 
 
@@ -153,9 +152,9 @@ FIGURE = register(
             "only, in which DPO's gradient has never exceeded gamma, or into all others only "
             "(right).\n"
             "Bottom: the dose under gradient descent (left), what it costs of the drop (middle), "
-            "and rules in settings they were not found on, of which those count that degrade without "
-            "the term (right). Bands and bars are 95 % intervals over seeds, those of rules "
-            "Wilson's."
+            "and rules in settings they were not found on, of which those count that degrade "
+            "without the term (right). Bands and bars are 95 % intervals over seeds, those of "
+            "rules Wilson's."
         ),
         compute=compute,
         draw=draw,
