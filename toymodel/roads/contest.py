@@ -49,7 +49,7 @@ def compute(seeds: int) -> xr.Dataset:
     world, data = make(all_seeds)
     keys = jax.vmap(jax.random.key)(jnp.asarray(all_seeds))
     starts = fitted(world, keys)
-    tables, accuracy = map(np.asarray, learned_rewards(world, data, keys))
+    tables, accuracy = map(np.asarray, learned_rewards(world, data, starts, keys))
     learned, ranked = chosen_rewards(tables, accuracy, chosen_on)
 
     def one(name: str) -> xr.Dataset:
@@ -135,7 +135,7 @@ def compare(found: xr.Dataset) -> list[Claim]:
         dpo = regret.sel(contestant="DPO").values
         for road in ROADS:
             saved = dpo - regret.sel(contestant=road).values
-            claims.append(claim(condition, f"{road} saves on DPO's regret", saved, above=0))
+            claims.append(claim(str(condition), f"{road} saves on DPO's regret", saved, above=0))
     exact = base["regret"].sel(contestant=ROADS[0]).values
     for name in (*REGULARISED, "iterative DPO"):
         more = base["regret"].sel(contestant=name).values - exact

@@ -61,29 +61,40 @@ def fitted(world: World, keys: jax.Array) -> Start:
 
 
 @jax.jit
-def learned_rewards(world: World, data: Data, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Reward models and their held-out accuracy.
+def learned_rewards(
+    world: World, data: Data, starts: Start, keys: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Reward models and their held-out accuracy, from fresh weights and from the SFT policy's.
 
     Returns:
-        Rewards, [world, condition, rate, record, prompt, response], and accuracy, [..., record].
+        Rewards, [world, condition, start and rate, record, prompt, response], and accuracy,
+        [..., record].
     """
 
-    def one_world(given: tuple[World, Data, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        world, data, key = given
-        model = policy_of(world)
-        start = model.init(jax.random.fold_in(key, 1), world.shape)
+    def one_world(given: tuple[World, Data, Start, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        world, data, (params, _, _), key = given
+        model, recorded = policy_of(world), jnp.asarray(RECORDED[1:])
+        fresh, logits = model.init(jax.random.fold_in(key, 1), world.shape), model.logits(params)
+        from_here = (fresh, jnp.zeros_like(logits)), (params, logits)
 
         def one(data: Data, rate: Scalar) -> tuple[jax.Array, jax.Array]:
             method = Optimiser("adam", rate, {})
-            parts = (model, data.scenario, key, method, start, jnp.asarray(RECORDED[1:]))
-            tables = rewards.trace(*parts).rewards
-            right = jax.vmap(rewards.accuracy, in_axes=(0, None))(tables, data.heldout)
-            return tables, jnp.asarray(right)
 
-        over_rates = jax.vmap(one, in_axes=(None, 0))
-        return jax.vmap(over_rates, in_axes=(0, None))(data, jnp.asarray(REWARD_RATES))
+            def fit(start: Params, baseline: TableArray) -> tuple[jax.Array, jax.Array]:
+                parts = (model, data.scenario, key, method, start, recorded)
+                tables = rewards.trace(*parts, baseline=baseline).rewards
+                right = jax.vmap(rewards.accuracy, in_axes=(0, None))(tables, data.heldout)
+                return tables, jnp.asarray(right)
 
-    found: tuple[jax.Array, jax.Array] = jax.lax.map(one_world, (world, data, keys))
+            both = zip(*(fit(*start) for start in from_here), strict=True)
+            tables, right = (jnp.stack(part) for part in both)
+            return tables, right
+
+        over_rates = jax.vmap(one, in_axes=(None, 0), out_axes=1)
+        found = jax.vmap(over_rates, in_axes=(0, None))(data, jnp.asarray(REWARD_RATES))
+        return jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1, *leaf.shape[3:]), found)
+
+    found: tuple[jax.Array, jax.Array] = jax.lax.map(one_world, (world, data, starts, keys))
     return found
 
 
@@ -190,7 +201,7 @@ def measure(
 def chosen_rewards(
     tables: np.ndarray, accuracy: np.ndarray, selection: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each condition's reward models at the rate and record that order most pairs rightly.
+    """Each condition's reward models at the start, rate and record that order most pairs rightly.
 
     Args:
         tables: of `learned_rewards`.
@@ -200,7 +211,7 @@ def chosen_rewards(
     Returns:
         Rewards, [world, condition, prompt, response], and their accuracy, [world, condition].
     """
-    mean = accuracy[:selection].mean(axis=0)  # [condition, rate, record]
+    mean = accuracy[:selection].mean(axis=0)  # [condition, start and rate, record]
     best = mean.reshape(len(mean), -1).argmax(axis=-1)
     rate, record = np.unravel_index(best, mean.shape[1:])
     conditions = np.arange(len(mean))
