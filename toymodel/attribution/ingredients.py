@@ -5,12 +5,16 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from toymodel import optimisers
 from toymodel._errors import InputError, refuse
+from toymodel.optimisers import Optimiser
 from toymodel.policies import Tabular
 from toymodel.sweeps import Axis, Sweep
-from toymodel.sweeps.places import read
+from toymodel.sweeps.places import PARTS, place, read
 
 #: An ingredient's name -> the settings that take it out, with the values that do.
 Switches: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -92,7 +96,7 @@ def design(base: Sweep, switches: Switches, factorial: bool | None = None) -> De
         raise refuse("switches", f"{len(names)} ingredients", expected, "pass factorial=False")
     present = _present(len(names), every)
     settings: dict[str, tuple[Any, ...]] = {}
-    for place, (name, changes) in enumerate(switches.items()):
+    for column, (name, changes) in enumerate(switches.items()):
         if not isinstance(changes, Mapping) or not changes:
             mend = 'such as {"policy": "tabular"}'
             raise refuse(f"switches[{name!r}]", changes, "settings with values", mend)
@@ -101,9 +105,9 @@ def design(base: Sweep, switches: Switches, factorial: bool | None = None) -> De
                 mend = "give each ingredient a setting of its own, or attribute one at a time"
                 raise refuse("switches", f"{setting} in two of them", "each setting once", mend)
             on = _value(base, setting)
-            if _same(on, off):
+            if not _changes(base, setting, on, off):
                 raise refuse(f"switches[{name!r}]", f"{setting}: {off!r}", "a change of the base")
-            settings[setting] = tuple(on if has else off for has in present[:, place])
+            settings[setting] = tuple(on if has else off for has in present[:, column])
     return Design(names, present, settings, every)
 
 
@@ -116,14 +120,43 @@ def _present(count: int, every: bool) -> np.ndarray:
 
 
 def _value(base: Sweep, setting: str) -> Any:
-    """What the base has there; whole parts as they were given."""
+    """What the base has there: whole parts as they were given, numbers as floats."""
     if setting in Sweep.__dataclass_fields__:
         return getattr(base, setting)
     try:
-        return read(base.parts(frozenset()), setting)
+        found = read(base.parts(frozenset()), setting)
     except InputError as error:
         raise InputError(f"switches, {setting!r}: {error}") from None
+    is_array = isinstance(found, jax.Array | np.ndarray | np.generic)
+    return found.item() if is_array and found.ndim == 0 else found
 
 
-def _same(on: Any, off: Any) -> bool:
-    return type(on) is type(off) and repr(on) == repr(off)
+def _changes(base: Sweep, setting: str, on: Any, off: Any) -> bool:
+    """Whether a value differs from the base's in more than how it is written."""
+    if setting in PARTS:
+        parts = base.parts(frozenset({"learning_rate"}))
+        on, off = (getattr(place(parts, setting, value), setting) for value in (on, off))
+        on, off = (_with_defaults(part) for part in (on, off))
+    elif setting == "batch_size":
+        pairs = base.parts(frozenset({"learning_rate"})).scenario.pairs
+        on, off = (len(pairs) if value is None else value for value in (on, off))
+    structures: list[Any] = [jax.tree.structure(value) for value in (on, off)]
+    if structures[0] != structures[1]:
+        return True
+    return not all(map(_equal, jax.tree.leaves(on), jax.tree.leaves(off)))
+
+
+def _with_defaults(part: Any) -> Any:
+    """An optimiser as name, rate and all its options, given or not; other parts as they are."""
+    if not isinstance(part, Optimiser):
+        return part
+    options = {**optimisers.defaults(part.name), **part.options, **dict(part.flags)}
+    given = {name: value for name, value in options.items() if value is not None}
+    return part.name, part.learning_rate, given
+
+
+def _equal(one: Any, other: Any) -> bool:
+    first, second = np.asarray(one), np.asarray(other)
+    if first.dtype.kind in "fiu" and second.dtype.kind in "fiu":
+        first, second = (a.astype(jnp.result_type(float)) for a in (first, second))
+    return bool(np.array_equal(first, second))

@@ -40,6 +40,8 @@ class Attribution:
         - ``outcome`` (measure, run, seed), mean over prompts; ``present`` (run, ingredient) and
           ``learning_rate`` (run) say what a run was. With ``_mean``, ``_low`` and ``_high``:
           ``level`` (measure, run).
+        - ``reached`` (run), the matched measure over the base's, and ``is_matched`` (run), where
+          runs were matched.
         - ``removing``: base minus the base without an ingredient; ``adding``: the control with one
           alone minus the control; ``main`` and ``interaction``, of all combinations, where they
           were run. Each (measure, ingredient) with ``_low`` and ``_high``.
@@ -133,6 +135,12 @@ class Attribution:
                 lines.append(f"{name:{width}}{cells}  {', '.join(marks)}".rstrip())
             sets = [" + ".join(one) or "nothing" for one in self.sufficient_together[measure]]
             lines.append(f"Shown (above {limit:g}) by: {' or by '.join(sets) or 'none'}.\n")
+        if "is_matched" in data and not bool(data["is_matched"].all()):
+            missed = data["reached"].where(~data["is_matched"], drop=True)
+            named = [f"{of['run'].item()} ({of.item():.2g})" for of in missed]
+            lines.append(
+                f"NOT MATCHED (times the base's {data.attrs['match']}): {', '.join(named)}.\n"
+            )
         seeds = data.sizes["seed"]
         lines.append(
             f"Means over {seeds} seeds with {confidence:.0%} intervals, paired over seeds.\n"

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from toymodel._errors import refuse, unknown
+from toymodel._errors import refuse, whole
 from toymodel.attribution import effects
 from toymodel.attribution.effects import estimate
 from toymodel.attribution.ingredients import RUN, STANDARD, Design, Switches, design
-from toymodel.attribution.matching import CHUNK, matched_rates
+from toymodel.attribution.matching import CHUNK, matched_rates, reached
+from toymodel.attribution.outcomes import by_seed, check_measures, trained_prompts
 from toymodel.attribution.result import LIMITS, Attribution
 from toymodel.sweeps import Sweep, sweep
 from toymodel.sweeps.axes import Over
@@ -33,12 +34,16 @@ def attribute(
 ) -> Attribution:
     """Switch a run's ingredients off and say which of them causes which of the three properties.
 
-    All combinations run from the same seeds, and effects are differences within a seed.
+    All combinations run from the same seeds, and effects are differences within a seed. Measures
+    are means over the prompts that have a pair with weight.
 
     Args:
         base: the run with every ingredient in; the same class that sweeps start from.
         switches: ingredient -> the settings that take it out, such as
-            ``{"shared weights": {"policy": "tabular"}}``. Settings are those of `toymodel.sweep`.
+            ``{"shared weights": {"policy": "tabular"}}``. Settings are those of `toymodel.sweep`:
+            parts, or numbers such as ``scenario.chosen`` (the initial table) and
+            ``scenario.pairs.weight[1]`` (0 leaves the pair out). Where another switch puts in an
+            optimiser that has no such number, it is void.
             Default: `STANDARD`, for a base that trains with Adam.
         seeds: how many, 0 to seeds - 1; two at least.
         limits: measure -> above which a run shows it. Measures are the numbers of
@@ -48,8 +53,10 @@ def attribute(
             for up to six ingredients. Otherwise the base, the control (everything off), and each
             ingredient removed or added alone.
         match: a measure, such as ``"drop"``, that every combination must reach as in the base:
-            each gets the learning rate that does, by a fixed bisection. Optimisers take steps of
-            different sizes and are not comparable at one rate. Default: one rate for all.
+            each gets the learning rate that does, by a fixed bisection on a few seeds. Optimisers
+            take steps of different sizes and are not comparable at one rate. How near each came is
+            `reached` and `is_matched` of the data, with all seeds; the table names runs that
+            missed it. Default: one rate for all.
         confidence: of intervals.
         progress: show a progress bar if it takes more than two seconds; None: only on a terminal.
 
@@ -57,8 +64,8 @@ def attribute(
         The `Attribution`.
 
     Raises:
-        InputError: a switch that changes nothing, two with one setting, an unknown measure, fewer
-            than two seeds, or whatever does not fit in a sweep.
+        InputError: a switch that changes nothing, two with one setting, an unknown measure, one to
+            match that the base lacks, fewer than two seeds, or whatever does not fit in a sweep.
 
     Example:
         >>> import toymodel as tm
@@ -67,25 +74,24 @@ def attribute(
         >>> found.to_xarray()["removing"].dims
         ('measure', 'ingredient')
     """
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 2:
-        raise refuse("seeds", seeds, "a whole number >= 2", "intervals need some")
+    seeds = whole("seeds", seeds, 2)
     if not 0 < confidence < 1:
         raise refuse("confidence", confidence, "a number between 0 and 1", "such as 0.95")
     made = design(base, switches, factorial)
     measures = tuple(limits)
+    check_measures(base, *measures, *([match] if match is not None else []))
     rates = None
     if match is not None:
         rates = matched_rates(base, made, match, range(min(seeds, _MATCHING_SEEDS)))
     over: Over = [made.axis(rates), {"seed": range(seeds)}]
     found = sweep(base, over, record="properties", chunk=CHUNK, progress=progress)
-    for measure in (*measures, *([match] if match else [])):
-        if measure not in found or found[measure].dims != (RUN, "seed", "prompt"):
-            numbers = [str(name) for name in found if found[name].dims == (RUN, "seed", "prompt")]
-            raise unknown("measure", measure, numbers)
-    outcome = np.stack([found[m].mean("prompt").transpose(RUN, "seed").values for m in measures])
+    trained = trained_prompts(base, made)
+    outcome = np.stack([by_seed(found, measure, trained) for measure in measures])
     data = labelled(made, outcome, measures, confidence)
     data["learning_rate"] = (RUN, _rates(base, made, rates), {"long_name": "learning rate"})
     data["status"] = ((RUN, "seed"), found["status"].values, found["status"].attrs)
+    if match is not None:
+        data = data.assign(reached(made, by_seed(found, match, trained)))
     data.attrs |= {"steps": base.steps, "match": match or "nothing: one learning rate"}
     return Attribution(data, switches, dict(limits))
 
@@ -100,6 +106,9 @@ def labelled(
         outcome: a number of every run, [measure, run, seed].
         measures: their names.
         confidence: of the intervals.
+
+    Returns:
+        ``outcome`` and its effects with the ends of their intervals; see `Attribution.to_xarray`.
     """
     by_run = np.moveaxis(outcome, 0, 1)  # [run, measure, seed]
     k = range(len(made.names))
@@ -117,8 +126,8 @@ def labelled(
         quantities["main"] = (both[::2], effects.main_effects(made, by_run))
         quantities["interaction"] = (both, effects.interactions(made, by_run))
     columns: dict[str, Any] = {"outcome": (("measure", RUN, "seed"), outcome)}
-    for name, (dims, by_seed) in quantities.items():
-        ends = dataclasses.asdict(estimate(by_seed, confidence))
+    for name, (dims, numbers) in quantities.items():
+        ends = dataclasses.asdict(estimate(numbers, confidence))
         columns |= {
             name if end == "mean" else f"{name}_{end}": (dims, v) for end, v in ends.items()
         }

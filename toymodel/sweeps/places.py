@@ -5,7 +5,6 @@ A setting is a number (a leaf of some part, so that changing it never recompiles
 """
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -81,10 +80,42 @@ def read(parts: Parts, setting: str) -> Any:
         >>> read(tm.Sweep(learning_rate=0.1).parts(frozenset()), "optimiser.b2")
         0.999
     """
+    path = _path(setting)
+    if path[0] == "scenario" and path[1:] in [[name] for name in INITIAL]:
+        return _initial(parts.scenario, str(path[1]))
     found: Any = parts
-    for step in _path(setting):
+    for step in path:
         found = _child(found, step, setting)
     return found
+
+
+def lacks(parts: Parts, setting: str) -> bool:
+    """Whether a setting is an option that the optimiser of these parts has not.
+
+    Where a sweep has several optimisers, it is void for those.
+
+    Example:
+        >>> import toymodel as tm
+        >>> parts = tm.Sweep(optimiser="sgd", learning_rate=0.1).parts(frozenset())
+        >>> lacks(parts, "optimiser.b2"), lacks(parts, "optimiser.momentum")
+        (True, False)
+    """
+    path, optimiser = _path(setting), parts.optimiser
+    if path[0] != "optimiser" or len(path) != 2 or not isinstance(optimiser, Optimiser):
+        return False
+    return path[1] not in (*_fields(optimiser), *optimisers.defaults(optimiser.name))
+
+
+def _initial(scenario: Scenario, which: str) -> float:
+    """The initial probability that all chosen (or all rejected) responses have."""
+    own, other = {"chosen": (0, 2), "rejected": (1, 3)}[which]
+    is_its = np.isin(np.asarray(scenario.roles), (own, other))
+    values = np.exp(np.asarray(scenario.log_table))[is_its]
+    if values.size == 0 or np.ptp(values) > 1e-6 * values.max():
+        mend = "set the scenario as a whole"
+        given = np.unique(values.round(6)).tolist()
+        raise refuse(f"scenario.{which}", given, f"one probability of all {which} responses", mend)
+    return float(values.mean())
 
 
 def place(parts: Parts, setting: str, value: Any) -> Parts:
@@ -121,9 +152,22 @@ def place_all(parts: Parts, values: Mapping[str, Any]) -> Parts:
 
 def _whole_part(part: str, value: Any, parts: Parts) -> Any:
     if part == "optimiser":
-        rate = getattr(parts.optimiser, "learning_rate", None)
-        return optimisers.get(value, rate if isinstance(value, str) else None)
+        return _optimiser(value, parts.optimiser)
     return PARTS[part](value)
+
+
+def _optimiser(value: Any, old: Optimiser | Custom) -> Optimiser | Custom:
+    """Another optimiser; by name, it keeps the old one's rate and options."""
+    if not isinstance(value, str) or not isinstance(old, Optimiser):
+        return optimisers.get(value, None)
+    given = {**old.options, **dict(old.flags)}
+    made = optimisers.get(value, old.learning_rate)
+    foreign = sorted(set(given) - set(optimisers.defaults(value)))
+    if foreign:
+        expected = f"an optimiser that has the base's {', '.join(foreign)}"
+        mend = f"give it as toymodel.optimisers.get({value!r}, ...), with options of its own"
+        raise refuse("optimiser", value, expected, mend)
+    return optimisers.get(value, old.learning_rate, **given) if given else made
 
 
 #: The parts, and what makes each of a name.
@@ -154,11 +198,11 @@ def _fields(part: Any) -> list[str]:
 
 def _option(optimiser: Optimiser, name: str, setting: str) -> Any:
     """The default of an option of optax's function that is not given."""
-    known = inspect.signature(optimisers.factory(optimiser.name)).parameters
+    known = optimisers.defaults(optimiser.name)
     if name not in known:
-        expected = sorted({"learning_rate", *list(known)[1:]})
+        expected = sorted({"learning_rate", *known})
         raise unknown(f"setting {setting!r} of optimiser {optimiser.name!r}", name, expected)
-    return known[name].default
+    return known[name]
 
 
 def _child(part: Any, step: str | int, setting: str) -> Any:

@@ -18,7 +18,7 @@ from toymodel.scenarios import Scenario
 from toymodel.sweeps import axes, records
 from toymodel.sweeps.axes import Axis, Over
 from toymodel.sweeps.layout import Block, Coordinate, Layout
-from toymodel.sweeps.places import PARTS, Parts, is_number, place
+from toymodel.sweeps.places import PARTS, Parts, is_number, lacks, place
 from toymodel.sweeps.records import Record
 
 _CHUNK_BYTES = 4_000_000  # parameters and moments of a chunk; measured: see docs/sweeps.md
@@ -143,7 +143,9 @@ class Plan:
                 if "seed" in axis.settings:
                     seeds = np.asarray(axis.settings["seed"])[index[axis.dim][where]]
             batch_size = settings.pop("batch_size", self.sweep.batch_size)
-            yield Group(_structured(self.parts, settings), batch_size, where, values, seeds)
+            parts = _structured(self.parts, settings)
+            values = {name: of for name, of in values.items() if not lacks(parts, name)}
+            yield Group(parts, batch_size, where, values, seeds)
 
     def _merged(
         self, structural: list[Axis], keys: Mapping[tuple[int, ...], list[int]]
@@ -188,10 +190,11 @@ def make(
     steps = whole("steps", sweep.steps, 1)
     kept = records.parse(record, steps)
     wholes = frozenset(PARTS) & swept
+    wholly = _combinations(base, design, wholes)
     numbers = frozenset(
         name
         for name in swept - wholes - {"seed", "batch_size"}
-        if all(is_number(parts, name) for parts in _combinations(base, design, wholes))
+        if all(is_number(parts, name) for parts in _holders(wholly, name))
     )
     structures = _combinations(base, design, swept - numbers - {"seed", "batch_size"})
     _check_values(structures, design, numbers, sweep)
@@ -270,6 +273,11 @@ def _combinations(base: Parts, design: tuple[Axis, ...], names: frozenset[str]) 
     return [_structured(base, settings) for settings in merged]
 
 
+def _holders(structures: list[Parts], name: str) -> list[Parts]:
+    """Those whose optimiser has the option; all of them, to name what is wrong, where none has."""
+    return [parts for parts in structures if not lacks(parts, name)] or structures
+
+
 def _is_real(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
@@ -294,7 +302,7 @@ def _check_values(
                 if not all(_is_real(value) and math.isfinite(value) for value in values):
                     bad = next(v for v in values if not (_is_real(v) and math.isfinite(v)))
                     raise refuse(f"over, {name!r}", bad, "finite numbers")
-                for parts in structures:
+                for parts in _holders(structures, name):
                     for value in {min(values), max(values)}:
                         place(parts, name, value)
     if sweep.batch_size is not None:
