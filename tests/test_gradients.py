@@ -19,6 +19,16 @@ STEP = 1e-4  # of central differences
 
 every_loss = draws.every_loss
 both_precisions = pytest.mark.parametrize("bits", [64, 32])
+#: Every loss in float64; one of each kind in float32 too.
+every_loss_in_its_precisions = pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        pytest.param(name, bits, marks=[] if name in draws.CORE else [pytest.mark.slow])
+        for name in LOSSES
+        for bits in (64, 32)
+        if bits == 64 or name in draws.CORE
+    ],
+)
 
 
 # Logits -----------------------------------------------------------------------------------------
@@ -66,8 +76,7 @@ def by_differences(loss, world):
     return differences, missed + 1e-11 * jnp.abs(value)
 
 
-@both_precisions
-@every_loss
+@every_loss_in_its_precisions
 @given(data=st.data())
 def test_logits(name, bits, data):
     loss = data.draw(draws.losses(name, 1e-3, 1.0))

@@ -78,8 +78,14 @@ def small_maps(tmp_path, monkeypatch):
         monkeypatch.setitem(phases.STUDIES, name, dataclasses.replace(study, values=values))
 
 
+FIGURES = [
+    pytest.param(figure, marks=[pytest.mark.slow] if figure.on_request else [], id=name)
+    for name, figure in paper.FIGURES.items()
+]
+
+
 @pytest.mark.usefixtures("small_maps")
-@pytest.mark.parametrize("figure", paper.FIGURES.values(), ids=lambda figure: figure.name)
+@pytest.mark.parametrize("figure", FIGURES)
 def test_every_figure_computes_compares_and_draws(figure, tmp_path):
     data = figure.compute(2)
     claims = figure.compare(data)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from toymodel.attribution.ingredients import design
 from toymodel.attribution.run import labelled
 from toymodel.cli import attribution as command
 from toymodel.cli.options import as_json
-from toymodel.plots.attribution import attribution as picture
+from toymodel.plots import effects as picture
 from toymodel.policies.layers import Layer
 from toymodel.why import beta, chosen, chosen_steps
 
@@ -132,18 +131,6 @@ def test_runs_are_read_at_equal_margins():
 
 
 # Whole studies ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("study", [chosen, beta])
-@pytest.mark.usefixtures("float32")
-def test_studies_compute_draw_and_compare(study, tmp_path):
-    found = study.compute(2)
-    assert isinstance(found, xr.Dataset)
-    study.draw(found).savefig(tmp_path / "a.png")
-    claims = study.compare(found)
-    assert len(claims) > 10
-    assert all(np.isfinite(claim.ours) for claim in claims)
 
 
 def made_up(factorial):

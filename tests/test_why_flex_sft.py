@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,15 +244,3 @@ def test_a_slope_is_far_from_a_half_dose_only_in_all_conditions():
 
 
 # Whole studies ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("study", [flex, sft])
-@pytest.mark.usefixtures("float32")
-def test_studies_compute_draw_and_compare(study, tmp_path):
-    found = study.compute(2)
-    study.draw(found).savefig(tmp_path / "a.png")
-    claims = study.compare(found)
-    assert len(claims) > 10
-    assert not any(np.isnan(claim.ours) for claim in claims)  # a dose out of range is infinite
-    assert study.FIGURE.table(found).startswith("|")

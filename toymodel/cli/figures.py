@@ -15,6 +15,7 @@ def reproduce(
     *names: str,
     out: Path = Path("figures"),
     seeds: int | None = None,
+    quick: Annotated[bool, Parameter(negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     x64: X64 = False,
@@ -32,6 +33,9 @@ def reproduce(
     `toymodel reproduce why-chosen` shows what makes the chosen fall, and its siblings the other
     findings of `docs/why`.
 
+    `toymodel reproduce rm-vs-dpo --quick` sets preference losses against reward models; without
+    `--quick` in 64 worlds, in some minutes.
+
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
     Parameters
@@ -40,16 +44,19 @@ def reproduce(
         Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
         since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
         phases_sft, phases_initial, phases_width), why (or one of them: why_chosen, why_mass,
-        why_flex, why_sft, why_overlap, why_beta, why_epoch). Hyphens do as well.
+        why_flex, why_sft, why_overlap, why_beta, why_epoch), roads (or one of them: rm_vs_dpo,
+        roads_accuracy, roads_overoptimisation). Hyphens do as well.
     out
         Folder for pictures and captions.
     seeds
         Seeds for each curve or cell, 0 to seeds - 1. Default: 200; 64 or 32 for maps and findings.
+    quick
+        An eighth of the seeds, for a first look.
     strict
         Exit with 3 unless every comparison is reached.
     """
     set_precision(x64)
-    results = paper.reproduce(names, out, seeds=seeds, progress=not quiet)
+    results = paper.reproduce(names, out, seeds=seeds, quick=quick, progress=not quiet)
     print(as_json(report.as_data(results)) if json else report.as_text(results))
     if not json:
         print(f"\nPictures and captions: {out}/")

@@ -5,12 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from toymodel._errors import refuse
 from toymodel._typing import TableArray
 from toymodel.rl.objective import RewardObjective
 from toymodel.scenarios import Scenario
 
 
-@functools.partial(jax.jit, static_argnames="draws")
 def gradient_moments(
     method: RewardObjective,
     scenario: Scenario,
@@ -27,10 +27,13 @@ def gradient_moments(
         log_probs: log-probabilities (nats) of the policy, [prompt, response].
         reference: the reference's, [prompt, response].
         key: split into one a draw.
-        draws: how many, 2 at least; static.
+        draws: how many, 2 at least; another number compiles anew.
 
     Returns:
         Both [prompt, response]; the mean's standard error is the root of variance / draws.
+
+    Raises:
+        InputError: fewer than two draws, or what `toymodel.simulate` refuses of method and world.
 
     Example:
         >>> import toymodel as tm
@@ -42,11 +45,31 @@ def gradient_moments(
         True
     """
 
+    if type(draws) is not int or draws < 2:
+        raise refuse("draws", draws, "a whole number >= 2")
+    method.check(scenario)
+    mean, variance = _moments(method, scenario, log_probs, reference, key, draws)
+    return mean, variance
+
+
+@functools.partial(jax.jit, static_argnames="draws")
+def _moments(
+    method: RewardObjective,
+    scenario: Scenario,
+    log_probs: TableArray,
+    reference: TableArray,
+    key: jax.Array,
+    draws: int,
+) -> tuple[TableArray, TableArray]:
+    """`gradient_moments` of checked arguments."""
+
     def one(key: jax.Array) -> TableArray:
         first = jnp.zeros((), int)
         memory = method.begin(scenario, reference, key)
         memory = method.refresh(memory, scenario, log_probs, key, first)
-        return method.logit_gradient(memory, scenario, log_probs, key, first)
+        table: TableArray = method.logit_gradient(memory, scenario, log_probs, key, first)
+        return table
 
     drawn = jax.vmap(one)(jax.random.split(key, draws))
-    return jnp.mean(drawn, axis=0), jnp.var(drawn, axis=0, ddof=1)
+    mean, variance = jnp.mean(drawn, axis=0), jnp.var(drawn, axis=0, ddof=1)
+    return jnp.asarray(mean), jnp.asarray(variance)

@@ -3,4 +3,4 @@
 As in `toymodel.why`, each computes, compares and draws; ``docs/roads`` has the answers.
 """
 
-from toymodel.roads import accuracy, overoptimisation  # noqa: F401  (each registers)
+from toymodel.roads import accuracy, contest, overoptimisation  # noqa: F401  (each registers)

@@ -92,7 +92,10 @@ def learned_rewards(
 
         over_rates = jax.vmap(one, in_axes=(None, 0), out_axes=1)
         found = jax.vmap(over_rates, in_axes=(0, None))(data, jnp.asarray(REWARD_RATES))
-        return jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1, *leaf.shape[3:]), found)
+        tables, right = found
+        return tables.reshape(len(tables), -1, *tables.shape[3:]), right.reshape(
+            len(right), -1, right.shape[-1]
+        )
 
     found: tuple[jax.Array, jax.Array] = jax.lax.map(one_world, (world, data, starts, keys))
     return found
