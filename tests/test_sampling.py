@@ -264,25 +264,35 @@ def test_coverage_maps_over_shares_and_differs_by_seed():
 
 # Collecting -------------------------------------------------------------------------------------
 
+
+def gathered(key, world, *arguments, **others):
+    """`collect`, compiled as one program rather than operation by operation."""
+    return draws.compiled(
+        lambda key: sampling.collect(jax.random.key(key), world, *arguments, **others)
+    )(key)
+
+
 WORLD = scenarios.random_rewards(jax.random.key(0), scenarios.both_on_policy())
-LARGER = tm.worlds.generate(jax.random.key(0), prompts=5, responses=6, heldout_responses=2)
+LARGER = scenarios.build(  # three held-out prompts, two held-out responses
+    np.full((8, 6), 1 / 6),
+    [(x, 0, 1) for x in range(5)],
+    rewards=np.random.default_rng(0).normal(size=(8, 6)),
+)
+HELD_OUT = np.arange(6) >= 4
 
 
 def test_collected_pairs_come_in_rounds_and_hold_out_what_is_held_out():
-    world = LARGER.scenario
-    not_heldout = Within(FromPolicy(), ~LARGER.is_heldout)
-    pairs = sampling.collect(jax.random.key(1), world, not_heldout, Ideal(), count=12)
+    world, not_heldout = LARGER, Within(FromPolicy(), ~HELD_OUT)
+    pairs = gathered(1, world, not_heldout, Ideal(), count=12)
     assert pairs.prompt.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
     better, worse = pairs.read(world.rewards)
     assert np.all(better > worse)
-    assert not np.any(LARGER.is_heldout[pairs.chosen] | LARGER.is_heldout[pairs.rejected])
-    usual = sampling.collect(jax.random.key(1), world, "from_policy", "bradley_terry")
+    assert not np.any(HELD_OUT[pairs.chosen] | HELD_OUT[pairs.rejected])
+    usual = gathered(1, world, "from_policy", "bradley_terry")
     assert len(usual) == len(world.pairs)
-    elsewhere = sampling.collect(
-        jax.random.key(1), world, FromPolicy(), Ideal(), count=3, prompts=[7, 2]
-    )
+    elsewhere = gathered(1, world, FromPolicy(), Ideal(), count=3, prompts=[7, 2])
     assert elsewhere.prompt.tolist() == [7, 2, 7]
-    again = sampling.collect(jax.random.key(1), world, not_heldout, Ideal(), count=12)
+    again = gathered(1, world, not_heldout, Ideal(), count=12)
     jax.tree.map(np.testing.assert_array_equal, pairs, again)
     worlds_in_one = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), world)
     keys = jnp.stack([jax.random.key(1), jax.random.key(2)])
@@ -300,17 +310,15 @@ def test_collected_pairs_come_in_rounds_and_hold_out_what_is_held_out():
 def test_the_present_policy_is_asked():
     """Nearly all its mass on two responses: these are compared."""
     log_probs = jax.nn.log_softmax(jnp.zeros(WORLD.shape).at[:, 3:5].set(50.0), axis=-1)
-    pairs = sampling.collect(jax.random.key(0), WORLD, FromPolicy(), Ideal(), log_probs, count=40)
+    pairs = gathered(0, WORLD, FromPolicy(), Ideal(), log_probs, count=40)
     both = np.stack([pairs.chosen, pairs.rejected])
     assert np.all(np.sort(both, axis=0) == np.asarray([[3], [4]]))
-    off = sampling.collect(
-        jax.random.key(0), WORLD, FromTable(WORLD.log_table), Ideal(), log_probs, count=40
-    )
+    off = gathered(0, WORLD, FromTable(WORLD.log_table), Ideal(), log_probs, count=40)
     assert len(np.unique(off.chosen)) > 3
 
 
 def test_a_world_with_other_pairs_is_built_anew():
-    pairs = sampling.collect(jax.random.key(3), WORLD, BestWorst(4), Noisy(Ideal()), count=9)
+    pairs = gathered(3, WORLD, BestWorst(4), Noisy(Ideal()), count=9)
     found = sampling.with_pairs(WORLD, pairs)
     rows = zip(pairs.prompt, pairs.chosen, pairs.rejected, pairs.weight, strict=True)
     expected = scenarios.build(
@@ -403,7 +411,7 @@ def test_coverage_counts_responses_of_prompts_with_pairs():
     whole = sampling.with_pairs(WORLD, sampling.all_pairs(WORLD, "bradley_terry"))
     assert float(sampling.coverage(whole)) == 1.0
     part = Covering(FromPolicy(), 0.3)
-    pairs = sampling.collect(jax.random.key(0), WORLD, part, Ideal(), count=400)
+    pairs = gathered(0, WORLD, part, Ideal(), count=400)
     assert float(sampling.coverage(sampling.with_pairs(WORLD, pairs))) == pytest.approx(0.3)
 
 
@@ -449,6 +457,13 @@ def gradient(objective, memory, log_probs, number):
     return objective.logit_gradient(memory, WORLD, log_probs, jax.random.key(0), number)
 
 
+@draws.compiled
+def stepped(memory, logits):
+    log_probs = jax.nn.log_softmax(logits, axis=-1)
+    slope = gradients.logits(NESTED.loss, log_probs, WORLD.log_table, memory.pairs)
+    return logits - 10.0 * slope
+
+
 def test_rounds_by_hand(nested_run):
     """A run of several rounds is that of fixed pairs, collected at each round by hand."""
     memory = NESTED.begin(WORLD, WORLD.log_table, jax.random.key(0))
@@ -456,8 +471,7 @@ def test_rounds_by_hand(nested_run):
     for number in range(6):
         memory = refreshed(NESTED, memory, log_probs, number)
         seen.append(memory.pairs)
-        slope = gradients.logits(NESTED.loss, log_probs, WORLD.log_table, memory.pairs)
-        logits = logits - 10.0 * slope
+        logits = stepped(memory, logits)
         log_probs = jax.nn.log_softmax(logits, axis=-1)
     np.testing.assert_allclose(nested_run.log_probs[0, -1], log_probs, atol=1e-10)
     jax.tree.map(np.testing.assert_array_equal, seen[0], WORLD.pairs)

@@ -98,6 +98,8 @@ def test_one_epoch_generalises_with_features_and_not_without():
 def test_fewer_pairs():
     few = WORLD.with_pairs(3)
     np.testing.assert_array_equal(few.scenario.pairs.prompt, [0, 1, 2])
+    for scenario in (few.scenario, WORLD.scenario, WORLD.evaluation):
+        np.testing.assert_array_equal(scenario.rewards, WORLD.score)
     for count in (0, 25, 1.5):
         with pytest.raises(InputError, match=r"^count: got"):
             WORLD.with_pairs(count)
