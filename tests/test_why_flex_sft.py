@@ -154,7 +154,7 @@ def test_the_whole_split_is_sft_dpo_and_none_of_it_is_dpo():
     run = {"optimiser": "adam", "learning_rate": 0.01, "steps": 12, "seed": [0, 1], "record": 4}
     for shares, loss in (
         ((1.0, 1.0), tm.losses.SFTDPO(0.1, 0.01)),
-        ((0.0, 0.0), tm.losses.DPO(0.1)),
+        ((0.0, 0.0), tm.losses.SFTDPO(0.1, 0.0)),  # DPO, in a program that is there already
     ):
         table = tm.simulate(WORLD, SMALL, loss, **run).log_probs
         expected, _ = _shared.of_pairs(np.asarray(table))
@@ -166,6 +166,7 @@ def test_each_part_of_the_split_does_something_else():
     assert np.abs(quiet - loud).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_activity_and_kernel_by_brute_force():
     found = sft_quiet.quiet_activity(WORLD, SMALL, jnp.arange(1))[0]
     kernel = sft_quiet.own_kernel(WORLD, SMALL, jnp.arange(1))[0]
