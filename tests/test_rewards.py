@@ -112,6 +112,16 @@ def test_centred_rewards_have_mean_zero_and_the_same_gaps(table, world):
     np.testing.assert_allclose(np.diff(found), np.diff(table), atol=1e-12)
 
 
+@pytest.mark.usefixtures("float32")
+def test_centred_rewards_of_mapped_large_tables():
+    """A sum and a subtraction in one fusion went wrong from the third table of this size on."""
+    table = jax.random.normal(jax.random.key(0), (3, 192, 64))
+    log_probs = jax.nn.log_softmax(table[0])
+    found = jax.jit(jax.vmap(rewards.centred, in_axes=(0, None)))(table, log_probs)
+    mean = np.einsum("xy,sxy->sx", np.exp(log_probs), found)
+    np.testing.assert_allclose(mean, 0, atol=1e-6)
+
+
 # Fitting -----------------------------------------------------------------------------------------
 
 SIZES = {
