@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -90,22 +91,65 @@ def test_importing_is_light():
     assert result.stdout.strip() == "[]", result.stderr
 
 
+#: Where the public names are: in `__all__`, or all that a module defines.
+PUBLIC_IN = (
+    *(toymodel, toymodel.losses, toymodel.policies, toymodel.plots, toymodel.sweeps),
+    *(toymodel.sequences, toymodel.worlds, toymodel.attribution, toymodel.exact),
+    *(toymodel.kernels, toymodel.special_cases, toymodel.preconditioners, toymodel.decomposition),
+)
+
+
+def defined_in(module):
+    """Its functions and classes, where it does not say what is public."""
+    own = [
+        name
+        for name, thing in vars(module).items()
+        if getattr(thing, "__module__", None) == module.__name__
+    ]
+    return [name for name in own if not name.startswith("_")]
+
+
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (toymodel, toymodel.losses, toymodel.policies, toymodel.plots, toymodel.sweeps)
-    for name in module.__all__
+    for module in PUBLIC_IN
+    for name in getattr(module, "__all__", None) or defined_in(module)
+    if name != "Switches"  # an alias of a type
 }
 
 
 @pytest.mark.parametrize("thing", PUBLIC.values(), ids=PUBLIC)
 def test_public_names_are_documented(thing):
-    if isinstance(thing, str):  # the version
+    if isinstance(thing, str | Mapping):  # the version, tables: comments document them
         return
     first_line = (inspect.getdoc(thing) or "").partition("\n")[0]
     assert 0 < len(first_line) < 100
     assert first_line.endswith((".", ":"))
     if inspect.isclass(thing) or inspect.isfunction(thing):
         assert not first_line.startswith(f"{thing.__name__}("), "only the generated signature"
+
+
+FULLY = [
+    f"{thing.__module__}.{thing.__name__}"
+    for name, thing in PUBLIC.items()
+    if inspect.isfunction(thing)
+    and thing.__module__.split(".")[1]
+    in {
+        *("sequences", "worlds", "attribution", "exact"),
+        *("kernels", "special_cases", "preconditioners", "decomposition"),
+    }
+]
+#: Where an example would have to build what a whole run builds.
+WITHOUT_EXAMPLE = {"toymodel.decomposition.replay", "toymodel.decomposition.step_parts"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FULLY) - WITHOUT_EXAMPLE))
+def test_functions_say_what_they_take_and_show_it(name):
+    module, _, function = name.rpartition(".")
+    thing = getattr(sys.modules[module], function)
+    text = inspect.getdoc(thing)
+    assert "Example:" in text
+    if inspect.signature(thing).parameters:
+        assert "Args:" in text
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -4,13 +4,13 @@ import dataclasses
 
 import hypothesis.strategies as st
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.special import log_softmax
 
 import toymodel as tm
-from tests.strategies import relative_error
+from tests.strategies import compiled
 from toymodel import InputError, worlds
 from toymodel.worlds import Split
 
@@ -20,8 +20,8 @@ SIZES = {
 }
 
 
-@settings(max_examples=8)
-@given(seed=st.integers(0, 2**31 - 1), pairs=st.integers(1, 3), on_policy=st.booleans())
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31 - 1), pairs=st.just(2), on_policy=st.booleans())
 def test_what_is_held_out_is_in_no_pair(seed, pairs, on_policy):
     world = worlds.generate(jax.random.key(seed), pairs=pairs, on_policy=on_policy, **SIZES)
     assert world.shape == (21, 9)
@@ -36,11 +36,14 @@ def test_what_is_held_out_is_in_no_pair(seed, pairs, on_policy):
     assert world.scenario.pairs.prompt.max() < SIZES["prompts"]
     better, worse = world.scenario.pairs.read(world.score)
     assert np.all(better >= worse), "the better is preferred"
-    again = worlds.generate(jax.random.key(seed), pairs=pairs, on_policy=on_policy, **SIZES)
-    jax.tree.map(np.testing.assert_array_equal, world, again)
 
 
 WORLD = worlds.generate(jax.random.key(5), pairs=2, **SIZES)
+
+
+def test_one_key_makes_one_world():
+    again = worlds.generate(jax.random.key(5), pairs=2, **SIZES)
+    jax.tree.map(np.testing.assert_array_equal, WORLD, again)
 
 
 def test_loglinear_represents_table_and_score():
@@ -52,31 +55,38 @@ def test_loglinear_represents_table_and_score():
 
 def test_measures_by_brute_force():
     generator = np.random.default_rng(0)
-    reference = jax.nn.log_softmax(generator.normal(size=WORLD.shape), axis=-1)
-    log_probs = jax.nn.log_softmax(generator.normal(size=(2, *WORLD.shape)), axis=-1)
+    reference = log_softmax(generator.normal(size=WORLD.shape), axis=-1)
+    log_probs = log_softmax(generator.normal(size=(2, *WORLD.shape)), axis=-1)
     split = np.asarray(WORLD.split)
-    found = {
-        "accuracy": worlds.accuracy(WORLD, log_probs, reference),
-        "drift": worlds.drift(WORLD, log_probs, reference),
-        "mass": worlds.heldout_mass(WORLD, log_probs),
-    }
+
+    @compiled
+    def measured(log_probs):
+        return {
+            "accuracy": worlds.accuracy(WORLD, log_probs, reference),
+            "drift": worlds.drift(WORLD, log_probs, reference),
+            "mass": worlds.heldout_mass(WORLD, log_probs),
+        }
+
+    found = {name: np.asarray(curve) for name, curve in measured(log_probs).items()}
+    is_heldout = np.asarray(WORLD.is_heldout)
     for record, now in enumerate(np.asarray(log_probs)):
         for s in Split:
             rows = np.flatnonzero(split == s)
             pairs = (WORLD.scenario if s == Split.TRAINING else WORLD.evaluation).pairs
+            columns = pairs.prompt, pairs.chosen, pairs.rejected
             right = [
                 now[x, c] - reference[x, c] > now[x, r] - reference[x, r]
-                for x, c, r in zip(pairs.prompt, pairs.chosen, pairs.rejected, strict=True)
+                for x, c, r in zip(*map(np.asarray, columns), strict=True)
                 if split[x] == s
             ]
             expected = {
                 "accuracy": np.mean(right),
                 "drift": np.mean([np.sum(np.exp(now[x]) * (now[x] - reference[x])) for x in rows]),
-                "mass": np.mean([np.exp(now[x])[np.asarray(WORLD.is_heldout)].sum() for x in rows]),
+                "mass": np.mean([np.exp(now[x])[is_heldout].sum() for x in rows]),
             }
             for name, value in expected.items():
-                assert relative_error(found[name][record, s], jnp.asarray(value), 1e-3) < 1e-10
-    at_reference = worlds.accuracy(WORLD, jnp.asarray(reference)[None], reference)
+                np.testing.assert_allclose(found[name][record, s], value, rtol=1e-10, atol=1e-13)
+    at_reference = measured(np.stack([reference] * 2))["accuracy"]
     np.testing.assert_array_equal(at_reference, 0.5)
 
 
@@ -85,7 +95,11 @@ def test_one_epoch_generalises_with_features_and_not_without():
     accuracies = {}
     for name, policy in {"features": worlds.loglinear(WORLD), "none": tm.Tabular()}.items():
         run = tm.simulate(
-            WORLD.scenario, policy, "dpo", "sgd", learning_rate=30.0, batch_size=4, steps=6
+            *(WORLD.scenario, policy, "dpo", "sgd"),
+            learning_rate=30.0,
+            batch_size=4,
+            steps=6,
+            record=6,
         )
         accuracies[name] = worlds.accuracy(WORLD, run.log_probs[-1:], run.reference)[0]
         unseen = dataclasses.replace(run, scenario=WORLD.evaluation).properties()
@@ -100,7 +114,7 @@ def test_fewer_pairs():
     np.testing.assert_array_equal(few.scenario.pairs.prompt, [0, 1, 2])
     for scenario in (few.scenario, WORLD.scenario, WORLD.evaluation):
         np.testing.assert_array_equal(scenario.rewards, WORLD.score)
-    for count in (0, 25, 1.5):
+    for count in (0, 25, 1.5, True):
         with pytest.raises(InputError, match=r"^count: got"):
             WORLD.with_pairs(count)
 

@@ -10,7 +10,7 @@ from toymodel import attribution as tool
 from toymodel import losses, policies
 from toymodel._errors import refuse
 from toymodel.cli.options import OK, X64, Json, Quiet, as_json, set_precision
-from toymodel.plots.attribution import attribution as picture
+from toymodel.plots import effects as picture
 from toymodel.storage import writable_folder
 from toymodel.sweeps import Sweep
 

@@ -75,6 +75,10 @@ def has_minimiser(loss: PreferenceLoss, scenario: Scenario) -> bool:
     That is, whether all margins converge (see `margin_converges`); with an SFT term, also all
     other logits, which it pushes down without end unless they are chosen somewhere.
 
+    Args:
+        loss: the preference loss, of a kind that `margin_converges` knows.
+        scenario: the world; pairs of weight 0 do not count.
+
     Example:
         >>> import toymodel as tm
         >>> has_minimiser(tm.losses.DPO(), tm.scenarios.both_on_policy())

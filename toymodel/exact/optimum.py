@@ -87,6 +87,23 @@ def implied_reward(log_probs: TableArray, reference: TableArray, beta: Scalar) -
 
     Any function of the prompt may be added; this one has :math:`E_{\pi_0}[e^{r/\beta}] = 1`, so
     its `rlhf_value` is zero. DPO's loss is Bradley-Terry's on it.
+
+    Args:
+        log_probs: of the policy (nats), [prompt, response].
+        reference: of the reference (nats), [prompt, response].
+        beta: the price of a nat of divergence.
+
+    Returns:
+        r(x, y), [prompt, response].
+
+    Example:
+        >>> table = jnp.log(jnp.array([[0.5, 0.25, 0.25]]))
+        >>> reward = implied_reward(table, jnp.full((1, 3), -jnp.log(3.0)), 2.0)
+        >>> bool(jnp.allclose(rlhf_policy(reward, jnp.full((1, 3), -jnp.log(3.0)), 2.0), table))
+        True
+
+    References:
+        Rafailov et al., "Direct Preference Optimization" (NeurIPS 2023), equation 5.
     """
     return beta * (log_probs - reference)
 

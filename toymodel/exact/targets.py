@@ -13,6 +13,9 @@ from toymodel._typing import Scalar
 def ipo_target(eta: Scalar) -> jax.Array:
     """IPO's target margin, 1/(2 eta).
 
+    Args:
+        eta: IPO's regularisation.
+
     Example:
         >>> float(ipo_target(0.1))
         5.0
@@ -21,7 +24,17 @@ def ipo_target(eta: Scalar) -> jax.Array:
 
 
 def ipo_time_constant(weight: Scalar = 1.0) -> jax.Array:
-    """The time in which IPO's distance from its target falls by e: 1/(4 w), whatever eta is."""
+    r"""The time in which IPO's distance from its target falls by e: 1/(4 w), whatever eta is.
+
+    .. math:: \frac{d}{dt}(m - m^*) = -4 w\,(m - m^*)
+
+    Args:
+        weight: the pair's share of the mean, w.
+
+    Example:
+        >>> float(ipo_time_constant(0.25))
+        1.0
+    """
     return 1 / (4 * jnp.asarray(weight))
 
 
@@ -126,6 +139,15 @@ def cdpo_time_constant(beta: Scalar, label_smoothing: Scalar, weight: Scalar = 1
 
     There :math:`a_+ \approx \beta^2\epsilon(1-\epsilon)(m - m^*)`, since
     :math:`\sigma' = \epsilon(1 - \epsilon)`; hence :math:`1/(2 w \beta^2 \epsilon(1-\epsilon))`.
+
+    Args:
+        beta: DPO's beta.
+        label_smoothing: :math:`\epsilon`, above 0.
+        weight: the pair's share of the mean, w.
+
+    Example:
+        >>> float(cdpo_time_constant(1.0, 0.5))
+        2.0
     """
     smoothing = jnp.asarray(label_smoothing)
     return 1 / (2 * weight * jnp.asarray(beta) ** 2 * smoothing * (1 - smoothing))

@@ -1,6 +1,7 @@
 """Pictures from labelled results. No mathematics here: what is drawn was computed elsewhere."""
 
 from toymodel.plots.curves import likelihoods, log_gradients, log_likelihoods
+from toymodel.plots.ingredients import effects
 from toymodel.plots.losses import gallery, portrait
 from toymodel.plots.marginals import marginal, scatter
 from toymodel.plots.phase import phase_diagram, three_phases
@@ -9,6 +10,7 @@ from toymodel.plots.tables import heat_map, policy_table
 
 __all__ = [
     "contributions",
+    "effects",
     "gallery",
     "heat_map",
     "interference",

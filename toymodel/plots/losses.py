@@ -70,7 +70,17 @@ def phase(loss: PreferenceLoss, ax: Axes, *, small: bool = False) -> None:
 
 
 def gallery(names: Sequence[str] = (), columns: int = 6) -> Figure:
-    """All losses as small phase portraits; arrows have unit length, so only directions compare."""
+    """All losses as small phase portraits; arrows have unit length, so only directions compare.
+
+    Args:
+        names: of losses; default: all that are registered.
+        columns: panels in a row.
+
+    Example:
+        >>> figure = gallery(["dpo", "ipo"], columns=2)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['dpo', 'ipo']
+    """
     shown = list(names) or registry.names()
     rows = -(-len(shown) // columns)
     with style():

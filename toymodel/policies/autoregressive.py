@@ -9,7 +9,7 @@ from toymodel._errors import refuse
 from toymodel._struct import number, static, struct
 from toymodel._typing import KernelArray, Scalar, TableArray
 from toymodel.policies.base import REGISTRY
-from toymodel.policies.mlp import MLP
+from toymodel.policies.fitting import by_adam
 from toymodel.policies.tokenwise import Tokenwise
 
 TRAINED = ("all", "unembedding")
@@ -130,6 +130,6 @@ class Autoregressive(Tokenwise):
     def fit_params(self, key: jax.Array, log_table: TableArray) -> Embeddings:
         """Full-batch Adam on the cross-entropy, of what is trained."""
         start = self.init(key, (log_table.shape[0], log_table.shape[1]))
-        by_adam = MLP(fit_learning_rate=self.fit_learning_rate, fit_steps=self.fit_steps)
-        fitted: Embeddings = by_adam.fit_by_adam(self, start, log_table)
+        rate, steps = self.fit_learning_rate, self.fit_steps
+        fitted: Embeddings = by_adam(self, start, log_table, rate, steps)
         return fitted

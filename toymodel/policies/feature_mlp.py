@@ -8,6 +8,7 @@ from toymodel._errors import refuse
 from toymodel._struct import number, struct
 from toymodel._typing import KernelArray, TableArray
 from toymodel.policies.base import REGISTRY, Policy
+from toymodel.policies.fitting import by_adam
 from toymodel.policies.layers import Layer
 from toymodel.policies.mlp import MLP, MLPParams
 
@@ -66,5 +67,6 @@ class FeatureMLP(Policy):
     def fit_params(self, key: jax.Array, log_table: TableArray) -> MLPParams:
         """As the network is fitted: full-batch Adam on the cross-entropy."""
         start = self.init(key, (log_table.shape[0], log_table.shape[1]))
-        fitted: MLPParams = self.network.fit_by_adam(self, start, log_table)
+        rate, steps = self.network.fit_learning_rate, self.network.fit_steps
+        fitted: MLPParams = by_adam(self, start, log_table, rate, steps)
         return fitted

@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from toymodel._errors import refuse, unknown
 from toymodel._struct import number, static, struct
-from toymodel._typing import KernelArray, Params, Scalar, TableArray
+from toymodel._typing import KernelArray, Scalar, TableArray
 from toymodel.policies.base import REGISTRY, Policy
+from toymodel.policies.fitting import by_adam
 from toymodel.policies.layers import ACTIVATIONS, INITIALISERS, Layer
 
 MLPParams = tuple[Layer, ...]
@@ -114,24 +114,5 @@ class MLP(Policy):
 
     def fit_params(self, key: jax.Array, log_table: TableArray) -> MLPParams:
         start = self.init(key, (log_table.shape[0], log_table.shape[1]))
-        fitted: MLPParams = self.fit_by_adam(self, start, log_table)
+        fitted: MLPParams = by_adam(self, start, log_table, self.fit_learning_rate, self.fit_steps)
         return fitted
-
-    def fit_by_adam(self, policy: Policy, params: Params, log_table: TableArray) -> Params:
-        """Full-batch Adam on the cross-entropy, whose gradient in the logits is pi - table.
-
-        Args:
-            policy: whose parameters to fit: this one, or one made of it.
-            params: where to start.
-            log_table: the target's log-probabilities, [prompt, response].
-        """
-        target = jnp.exp(log_table)
-        optimiser = optax.adam(self.fit_learning_rate)
-
-        def step(_: int, state: tuple) -> tuple:
-            params, memory = state
-            gradient = policy.vjp(params, jnp.exp(policy.log_probs(params)) - target)
-            updates, memory = optimiser.update(gradient, memory, params)
-            return optax.apply_updates(params, updates), memory
-
-        return jax.lax.fori_loop(0, self.fit_steps, step, (params, optimiser.init(params)))[0]

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from toymodel._errors import unknown
+from toymodel._errors import refuse, unknown
 from toymodel.policies.tokens import Sequences
 from toymodel.scenarios import Pairs
 from toymodel.sequences.distances import DISTANCES
+
+_MOST_TRACED = 1024  # sequences: a table of a million distances
 
 
 class TokenKind(enum.IntEnum):
@@ -26,7 +28,14 @@ class TokenKind(enum.IntEnum):
 
 
 def kinds(space: Sequences, pairs: Pairs) -> jax.Array:
-    """The `TokenKind` of each position of each pair, [pair, position]; the same for both halves.
+    """The `TokenKind` of each position of each pair; the same for both halves.
+
+    Args:
+        space: the sequences that the responses are.
+        pairs: the preference pairs.
+
+    Returns:
+        [pair, position].
 
     Example:
         >>> space = Sequences(vocabulary=2, length=4)
@@ -54,6 +63,14 @@ def pair_token_log_probs(
 
     Returns:
         Two arrays [..., pair, position], each token given those before it in its own half.
+
+    Example:
+        >>> space = Sequences(vocabulary=2, length=2)
+        >>> pairs = Pairs(*(jnp.array([n]) for n in (0, 0, 3, 1)))
+        >>> uniform = jnp.full((1, 4), -jnp.log(4.0))
+        >>> chosen, _ = pair_token_log_probs(space, uniform, pairs)
+        >>> jnp.exp(chosen).round(6).tolist()
+        [[0.5, 0.5]]
     """
     tokens, prefix = jnp.asarray(space.tokens), jnp.asarray(space.prefix)
     table = space.next_log_probs(log_probs)
@@ -73,6 +90,11 @@ def by_kind(token_log_probs: jax.Array, kinds: jax.Array) -> jax.Array:
 
     Returns:
         Sums over the tokens of a kind, [..., pair, kind]; they add up to log pi of that half.
+
+    Example:
+        >>> tokens = jnp.array([[-1.0, -2.0, -4.0, -8.0]])  # prefix, own, own, common
+        >>> by_kind(tokens, jnp.array([[0, 2, 2, 1]])).tolist()
+        [[-1.0, -8.0, -6.0]]
     """
     return jnp.einsum("...pt,ptk->...pk", token_log_probs, jax.nn.one_hot(kinds, len(TokenKind)))
 
@@ -91,13 +113,14 @@ def mass_by_distance(
         log_probs: of sequences (nats), [..., prompt, response].
         prompts: whose probabilities, [case]: such as ``pairs.prompt``.
         to: the sequence from which distances count, [case]: such as ``pairs.chosen``.
-        distance: "levenshtein" (edits) or "hamming" (replaced tokens).
+        distance: "levenshtein" (edits) or "hamming" (replaced tokens). Where `to` is traced, all
+            distances between sequences are made, V^L squared.
 
     Returns:
         [..., case, distance from 0 to L]; it sums to one over distances.
 
     Raises:
-        InputError: an unknown distance.
+        InputError: an unknown distance, or a traced `to` in a space too large for all distances.
 
     Example:
         >>> space = Sequences(vocabulary=2, length=2)
@@ -107,7 +130,13 @@ def mass_by_distance(
     """
     if distance not in DISTANCES:
         raise unknown("distance", distance, DISTANCES)
-    tokens = space.tokens
-    far = jnp.asarray(np.asarray(DISTANCES[distance](tokens[:, None], tokens[None])))[to]
+    between, tokens = DISTANCES[distance], space.tokens
+    if not isinstance(to, jax.core.Tracer):
+        far = jnp.asarray(between(tokens[np.asarray(to)][:, None], tokens[None]))
+    elif space.size <= _MOST_TRACED:
+        far = jnp.asarray(between(tokens[:, None], tokens[None]))[to]
+    else:
+        expected = f"a space of at most {_MOST_TRACED} sequences where `to` is traced"
+        raise refuse("space", space, expected, "call it with concrete indices, outside of jit")
     at = jax.nn.one_hot(far, space.length + 1)
     return jnp.einsum("...cy,cyd->...cd", jnp.exp(log_probs[..., prompts, :]), at)

@@ -13,6 +13,8 @@ likeness of hidden states before *different* tokens lifts the chosen instead.
 import jax
 import jax.numpy as jnp
 
+from toymodel._errors import refuse
+
 
 def ches(chosen: jax.Array, rejected: jax.Array, *, per_token: bool = False) -> jax.Array:
     r"""The centred hidden embedding similarity of a pair: high, where displacement is expected.
@@ -28,6 +30,9 @@ def ches(chosen: jax.Array, rejected: jax.Array, *, per_token: bool = False) -> 
     Returns:
         [...].
 
+    Raises:
+        InputError: hidden states with different numbers of units.
+
     Example:
         >>> states = jnp.array([[1.0, 0.0], [0.0, 1.0]])
         >>> float(ches(states, 2 * states)), float(ches(states, states))
@@ -37,6 +42,9 @@ def ches(chosen: jax.Array, rejected: jax.Array, *, per_token: bool = False) -> 
         Razin et al., "Unintentional Unalignment: Likelihood Displacement in Direct Preference
         Optimization" (ICLR 2025), Definition 2; its length-normalised form in their Appendix.
     """
+    if jnp.shape(chosen)[-1:] != jnp.shape(rejected)[-1:]:
+        shapes = f"shapes {jnp.shape(chosen)} and {jnp.shape(rejected)}"
+        raise refuse("chosen, rejected", shapes, "[..., position, unit] with the same units")
     reduce = jnp.mean if per_token else jnp.sum
     plus, minus = reduce(chosen, axis=-2), reduce(rejected, axis=-2)
     return jnp.sum(plus * minus, axis=-1) - jnp.sum(plus * plus, axis=-1)
@@ -57,6 +65,11 @@ def unembedding_kernel(
 
     Returns:
         [...].
+
+    Example:
+        >>> states, residual = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, -0.5]])
+        >>> float(unembedding_kernel(states, residual, states, -residual))  # -1/2 times 5
+        -2.5
     """
     one = jnp.einsum("...tv,...tu->...vu", residuals, hidden)
     other = jnp.einsum("...tv,...tu->...vu", other_residuals, other_hidden)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel._typing import ArrayLike, TableArray
 from toymodel.policies.tokens import Sequences
 from toymodel.scenarios import Scenario, build
@@ -21,7 +21,18 @@ def random_table(key: jax.Array, space: Sequences, prompts: int, spread: float =
 
     Returns:
         [prompt, response].
+
+    Raises:
+        InputError: no prompts, or a spread that is negative or not finite.
+
+    Example:
+        >>> table = random_table(jax.random.key(0), Sequences(2, 3), prompts=5)
+        >>> table.shape, bool(jnp.allclose(jnp.exp(table).sum(axis=1), 1))
+        ((5, 8), True)
     """
+    whole("prompts", prompts, 1)
+    if not isinstance(spread, jax.core.Tracer) and not (np.isfinite(spread) and spread >= 0):
+        raise refuse("spread", spread, "a finite number >= 0")
     logits = spread * jax.random.normal(key, (prompts, space.prefixes, space.vocabulary))
     return space.along(jax.nn.log_softmax(logits, axis=-1))
 
@@ -52,7 +63,7 @@ def overlapping_pairs(
             `random_table`.
 
     Raises:
-        InputError: more in common than there are places.
+        InputError: no prompts, more in common than there are places, or a table of another shape.
 
     Example:
         >>> world = overlapping_pairs(jax.random.key(0), prefix=1, shared=2)
@@ -60,11 +71,12 @@ def overlapping_pairs(
         ((4, 256), 4)
     """
     space = Sequences() if space is None else space
-    most = space.length - 1
-    for name, value, limit in (("prefix", prefix, most), ("shared", shared, most - prefix)):
-        if not isinstance(value, int) or not 0 <= value <= limit:
-            expected = f"a whole number from 0 to {limit}, since one token at least must differ"
-            raise refuse(name, value, expected)
+    prompts = whole("prompts", prompts, 1)
+    prefix = whole("prefix", prefix, 0, space.length - 1)  # one token at least must differ
+    shared = whole("shared", shared, 0, space.length - 1 - prefix)
+    if log_table is not None and np.shape(log_table) != (prompts, space.size):
+        expected = f"{(prompts, space.size)}, a row a prompt and a column a sequence"
+        raise refuse("log_table", f"shape {np.shape(log_table)}", expected)
     draw_table, draw_pairs = jax.random.split(key)
     if log_table is None:
         log_table = random_table(draw_table, space, prompts)

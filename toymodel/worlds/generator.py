@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel.scenarios import Scenario, build
 from toymodel.worlds.draws import draw_pairs
 from toymodel.worlds.world import Split, World
@@ -120,5 +120,4 @@ def generate(
 def _check(**sizes: tuple[int, int]) -> None:
     """Refuse sizes that are no whole numbers or below their least."""
     for name, (value, least) in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise refuse(name, value, f"a whole number >= {least}")
+        whole(name, value, least)

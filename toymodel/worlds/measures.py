@@ -13,11 +13,14 @@ from toymodel.worlds.world import Split, World
 
 
 def by_split(world: World, values: jax.Array) -> jax.Array:
-    """The mean over the prompts of each split, [..., split]; prompts with NaN do not count.
+    """The mean over the prompts of each split; prompts with NaN do not count.
 
     Args:
         world: the world.
         values: one number a prompt, [..., prompt].
+
+    Returns:
+        [..., split].
 
     Example:
         >>> from toymodel import worlds
@@ -40,6 +43,16 @@ def accuracy(world: World, log_probs: CurveArray, reference: TableArray) -> jax.
         world: the world.
         log_probs: log-probabilities (nats), [record, prompt, response].
         reference: the reference's, [prompt, response].
+
+    Returns:
+        [record, split].
+
+    Example:
+        >>> from toymodel import worlds
+        >>> world = worlds.generate(jax.random.key(0), prompts=20, responses=10)
+        >>> table = world.scenario.log_table
+        >>> accuracy(world, jnp.stack([table, jax.nn.log_softmax(world.score)]), table)[0].tolist()
+        [0.5, 0.5, 0.5]
     """
     log_ratio = log_probs - reference[None]
     parts = []
@@ -63,16 +76,33 @@ def drift(world: World, log_probs: CurveArray, reference: TableArray) -> jax.Arr
 
     Returns:
         [record, split].
+
+    Example:
+        >>> from toymodel import worlds
+        >>> world = worlds.generate(jax.random.key(0), prompts=20, responses=10)
+        >>> table = world.scenario.log_table
+        >>> drift(world, table[None], table).tolist()
+        [[0.0, 0.0, 0.0]]
     """
     divergence = jnp.sum(jnp.exp(log_probs) * (log_probs - reference[None]), axis=-1)
     return by_split(world, divergence)
 
 
 def heldout_mass(world: World, log_probs: CurveArray) -> jax.Array:
-    """Probability of all held-out responses together, mean of a split, [record, split].
+    """Probability of all held-out responses together, mean of a split.
 
     Args:
         world: the world.
         log_probs: log-probabilities (nats), [record, prompt, response].
+
+    Returns:
+        [record, split].
+
+    Example:
+        >>> from toymodel import worlds
+        >>> world = worlds.generate(jax.random.key(0), prompts=20, responses=10, base_scale=0.0)
+        >>> mass = heldout_mass(world, world.scenario.log_table[None])  # 8 of 10 responses
+        >>> bool(jnp.allclose(mass, 0.8)), mass.shape
+        (True, (1, 3))
     """
     return by_split(world, jnp.exp(log_probs) @ world.is_heldout.astype(log_probs.dtype))

@@ -31,5 +31,12 @@ def mlp(world: World, network: MLP | None = None) -> FeatureMLP:
     Args:
         world: the world.
         network: hidden layers and the rest; default ``MLP()``.
+
+    Example:
+        >>> import jax
+        >>> from toymodel import worlds
+        >>> world = worlds.generate(jax.random.key(0), prompts=20, responses=10, features=3)
+        >>> mlp(world, MLP(hidden=(4,))).features.shape
+        (120, 3)
     """
     return FeatureMLP(world.prompt_features, MLP() if network is None else network)

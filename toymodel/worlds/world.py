@@ -6,7 +6,7 @@ import enum
 import jax
 import numpy as np
 
-from toymodel._errors import refuse
+from toymodel._errors import whole
 from toymodel._struct import number, struct
 from toymodel._typing import TableArray
 from toymodel.scenarios import Scenario, build
@@ -64,8 +64,7 @@ class World:
             (9, 4)
         """
         table, pairs = self.scenario.log_table, self.scenario.pairs
-        if not isinstance(count, int) or not 1 <= count <= len(pairs):
-            raise refuse("count", count, f"a whole number of pairs from 1 to {len(pairs)}")
+        count = whole("count", count, 1, len(pairs))
         columns = (pairs.prompt, pairs.chosen, pairs.rejected, pairs.weight)
         rows = np.stack([np.asarray(column) for column in columns], axis=1)[:count].tolist()
         rewards, name = self.scenario.rewards, self.scenario.name

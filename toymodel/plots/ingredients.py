@@ -16,7 +16,7 @@ _KINDS = {
 }
 
 
-def attribution(found: Attribution) -> Figure:
+def effects(found: Attribution) -> Figure:
     """Effects of each ingredient on each measure; below, interactions, where all were run.
 
     Args:
@@ -25,6 +25,14 @@ def attribution(found: Attribution) -> Figure:
     Returns:
         A panel a measure: dots are means over seeds, whiskers their intervals. A red cell of the
         lower row says that two ingredients do more together than apart.
+
+    Example:
+        >>> import toymodel as tm
+        >>> base = tm.Sweep(policy="tabular", learning_rate=0.1, steps=9)
+        >>> found = tm.attribute(base, {"momentum": {"optimiser.b1": 0.0}}, seeds=2)
+        >>> figure = tm.plots.effects(found)
+        >>> figure.axes[0].get_title()
+        'drop (nats)'
     """
     data, measures = found.to_xarray(), list(found.limits)
     has_all = "interaction" in data
