@@ -5,6 +5,7 @@ regularised DPO comes near it. ``docs/roads/contest.md`` has the answer.
 """
 
 import concurrent.futures
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim
 
 #: Divergences at which the frontier is read (nats).
 DIVERGENCES = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)
+EQUAL = 0.7  # of these, where the properties are compared: every method gets so far
 #: Seeds of the worlds on which settings are chosen start here.
 SELECTION = 100_000
 ROADS = ("reward model, exact RL", "reward model, PPO")
@@ -76,42 +78,50 @@ def _at_choice(found: dict[str, np.ndarray], selection: int) -> xr.Dataset:
         for name, part in found.items()
     }
     settings = np.asarray(CANDIDATES)[candidate]
-    path = found["divergence"][:, 0], found["reward"][:, 0]  # the base condition
+    wanted = ("divergence", "reward", "degradation", "dispersion")
+    frontier = _frontier({name: found[name][:, 0] for name in wanted}, selection)  # base condition
     columns |= {
         "strength": ("condition", settings[:, 0]),
         "rate": ("condition", settings[:, 1]),
         "updates": ("condition", np.asarray(RECORDED)[record]),
-        "frontier": (("world", "at"), _frontier(*path, selection)),
+        **{f"frontier_{name}": (("world", "at"), part) for name, part in frontier.items()},
     }
-    worlds = np.arange(len(path[0]) - selection)
+    worlds = np.arange(len(found["reward"]) - selection)
     places = {"world": worlds, "condition": list(CONDITIONS), "at": list(DIVERGENCES)}
     return xr.Dataset(columns, places)
 
 
-def _frontier(divergence: np.ndarray, reward: np.ndarray, selection: int) -> np.ndarray:
-    """Reward when a divergence is first reached, by the setting best there, [world, divergence].
+def _frontier(paths: Mapping[str, np.ndarray], selection: int) -> dict[str, np.ndarray]:
+    """What there is when a divergence is first reached, by the setting with most reward there.
 
     Args:
-        divergence: [world, candidate, record].
-        reward: likewise.
+        paths: ``divergence``, ``reward`` and others, each [world, candidate, record].
         selection: the first so many worlds decide which setting is best.
+
+    Returns:
+        Name -> [world, divergence], without ``divergence`` and without the selection worlds; NaN
+        where no setting takes all of these so far.
     """
-    shape = (*divergence.shape[:2], len(DIVERGENCES))
-    read = np.full(shape, np.nan)
+    at, places = np.asarray(DIVERGENCES), np.arange(len(DIVERGENCES))
+    reached = np.maximum.accumulate(paths["divergence"], axis=-1)
+    shape = (*reached.shape[:2], len(at))
+    read = {name: np.full(shape, np.nan) for name in paths if name != "divergence"}
     for place in np.ndindex(shape[:2]):
-        reached = np.maximum.accumulate(divergence[place])
-        first = np.searchsorted(reached, DIVERGENCES)
-        inside = (first > 0) & (first < len(reached))
+        first = np.searchsorted(reached[place], at)
+        inside = (first > 0) & (first < reached.shape[-1])
         before, after = first[inside] - 1, first[inside]
-        share = (np.asarray(DIVERGENCES)[inside] - reached[before]) / (
-            reached[after] - reached[before]
-        )
-        path = reward[place]
-        read[(*place, inside)] = path[before] + share * (path[after] - path[before])
-    mean = read[:selection].mean(axis=0)  # NaN where some world does not get so far
+        low, high = reached[place][before], reached[place][after]
+        share = (at[inside] - low) / (high - low)
+        for name, values in read.items():
+            path = paths[name][place]
+            values[place][inside] = path[before] + share * (path[after] - path[before])
+    mean = read["reward"][:selection].mean(axis=0)  # NaN where some world does not get so far
     best = np.where(np.isnan(mean), -np.inf, mean).argmax(axis=0)
-    result: np.ndarray = read[selection:, best, np.arange(len(DIVERGENCES))]
-    return np.where(np.isnan(mean[best, np.arange(len(DIVERGENCES))]), np.nan, result)
+    is_there = np.isfinite(mean[best, places])
+    return {
+        name: np.where(is_there, values[selection:, best, places], np.nan)
+        for name, values in read.items()
+    }
 
 
 # Claims -----------------------------------------------------------------------------------------
@@ -130,6 +140,13 @@ def compare(found: xr.Dataset) -> list[Claim]:
         claims.append(claim("DPO", f"has it: {measure}", of["DPO"], above=limit))
         for road in (*ROADS, ORACLE):
             claims.append(claim(road, f"does not: {measure}", of[road], below=limit))
+    equal = found.sel(at=EQUAL)
+    for measure in ("degradation", "dispersion"):
+        size = equal[f"frontier_{measure}"]
+        for road in (*ROADS, ORACLE):
+            less = size.sel(contestant="DPO").values - size.sel(contestant=road).values
+            what = f"less {measure} than DPO at {EQUAL:g} nats"
+            claims.append(claim(road, what, less, above=0))
     for condition in found["condition"].values:
         regret = found["regret"].sel(condition=condition)
         dpo = regret.sel(contestant="DPO").values
@@ -153,6 +170,14 @@ def table(found: xr.Dataset) -> str:
         row = [_interval(base[measure].sel(contestant=name).values) for measure in MEASURED]
         lines.append(f"| {name} | {' | '.join(row)} |")
     lines += ["", *(f"- {name}: {meaning}." for name, meaning in MEASURED.items()), ""]
+    header = " | ".join(f"{at:g}" for at in DIVERGENCES)
+    for measure in ("reward", "degradation", "dispersion"):
+        lines += [f"{measure.capitalize()} at equal divergence (nats), base condition:", ""]
+        lines += [f"| | {header} |", "|---" * (len(DIVERGENCES) + 1) + "|"]
+        for name in names:
+            size = found[f"frontier_{measure}"].sel(contestant=name).transpose("at", "world")
+            lines.append(f"| {name} | {' | '.join(map(_interval, size.values))} |")
+        lines.append("")
     for measure in ("regret", "degradation"):
         lines += [f"{measure.capitalize()} ({MEASURED[measure]}) in all conditions:", ""]
         lines += [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
@@ -177,6 +202,8 @@ def table(found: xr.Dataset) -> str:
 
 def _interval(by_world: np.ndarray) -> str:
     got = estimate(by_world)
+    if np.isnan(got.mean):
+        return "-"
     return f"{float(got.mean):.3g} [{float(got.low):.3g}, {float(got.high):.3g}]"
 
 
@@ -187,8 +214,8 @@ FIGURE = register(
         caption="Left: expected true reward on held-out prompts against divergence from the "
         "reference, each method at the setting that is best at that divergence on other worlds. "
         f"Middle: regret at {PRICE:g} of reward a nat as data get fewer, noisier and off-policy "
-        "(settings chosen on other worlds, for each method and condition alike). Right: the three "
-        "properties on prompts with labels, base condition; dashed: the onset.\n"
+        "(settings chosen on other worlds, for each method and condition alike). Right: degradation "
+        "on prompts with labels at equal divergence; dashed: the onset.\n"
         "Means over worlds with 95 % intervals. All methods see the same labelled pairs, start "
         "from the same SFT policy and make the same number of updates at most.",
         compute=compute,

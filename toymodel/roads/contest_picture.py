@@ -1,4 +1,4 @@
-"""The picture of the contest: the frontier, regret over conditions, the three properties."""
+"""The picture of the contest: the frontier, regret over conditions, and degradation."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from toymodel.attribution.effects import estimate
 from toymodel.plots.style import legend_below, new_figure, style
-from toymodel.why._shared import DEGRADATION, DISPERSION, DROP
+from toymodel.why._shared import DEGRADATION
 
 #: Method -> colour, line and marker: preference losses in warm colours, rewards in blue.
 _LOOKS = {
@@ -22,7 +22,6 @@ _LOOKS = {
     "reward model, PPO": ("#56B4E9", "--", "X"),
     "true reward, exact RL": ("black", ":", "*"),
 }
-_PROPERTIES = (("drop", DROP), ("degradation", DEGRADATION), ("dispersion", DISPERSION))
 
 
 def draw(found: xr.Dataset) -> Figure:
@@ -30,22 +29,25 @@ def draw(found: xr.Dataset) -> Figure:
     with style():
         figure, grid = new_figure(1, 3, panel=(5.2, 4.2))
         left, middle, right = grid[0]
-        _frontier(left, found)
+        _over_divergence(left, found, "reward")
+        left.set(ylabel="gain in true reward, held-out prompts", title="frontier, base condition")
         _conditions(middle, found)
-        _properties(right, found.sel(condition="base"))
+        _over_divergence(right, found, "degradation")
+        right.axhline(DEGRADATION, color="black", linestyle="--", linewidth=1)
+        right.set(ylabel="degradation (nats)", yscale="log", ylim=(3e-3, 10))
+        right.set_title("degradation at equal divergence")
         legend_below(figure, left, columns=4)
     return figure
 
 
-def _frontier(axes: Axes, found: xr.Dataset) -> None:
+def _over_divergence(axes: Axes, found: xr.Dataset, measure: str) -> None:
     at = found["at"].values
     for name, (colour, line, marker) in _LOOKS.items():
-        got = estimate(found["frontier"].sel(contestant=name).transpose("at", "world").values)
+        values = found[f"frontier_{measure}"].sel(contestant=name).transpose("at", "world").values
+        got = estimate(values)
         axes.plot(at, got.mean, line, color=colour, marker=marker, markersize=5, label=name)
         axes.fill_between(at, got.low, got.high, color=colour, alpha=0.12, linewidth=0)
     axes.set(xscale="log", xlabel="KL to the reference, held-out prompts (nats)")
-    axes.set_ylabel("gain in true reward, held-out prompts")
-    axes.set_title("frontier, base condition")
 
 
 def _conditions(axes: Axes, found: xr.Dataset) -> None:
@@ -57,27 +59,7 @@ def _conditions(axes: Axes, found: xr.Dataset) -> None:
         error = [got.mean - got.low, got.high - got.mean]
         looks: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
         axes.errorbar(x, got.mean, yerr=error, linestyle="none", linewidth=1, **looks)
-    axes.set_xticks(places, [name.replace(" ", "\n", 1) for name in names])
+    labels = [name.replace(" %", "%").replace(" ", "\n") for name in names]
+    axes.set_xticks(places, labels, fontsize=8)
     axes.set(ylabel="regret, held-out prompts (reward)", title="regret by condition")
     axes.set_ylim(bottom=0)
-
-
-def _properties(axes: Axes, found: xr.Dataset) -> None:
-    for number, (name, (colour, _, marker)) in enumerate(_LOOKS.items()):
-        for place, (measure, limit) in enumerate(_PROPERTIES):
-            got = estimate(found[measure].sel(contestant=name).values)
-            low, mean, high = (
-                max(float(end) / limit, 1e-3) for end in (got.low, got.mean, got.high)
-            )
-            axes.errorbar(
-                *(place + 0.09 * (number - len(_LOOKS) / 2), mean),
-                yerr=[[mean - low], [high - mean]],
-                color=colour,
-                marker=marker,
-                markersize=5,
-                linestyle="none",
-                linewidth=1,
-            )
-    axes.axhline(1, color="black", linestyle="--", linewidth=1)
-    axes.set_xticks(range(len(_PROPERTIES)), [name for name, _ in _PROPERTIES])
-    axes.set(yscale="log", ylabel="size, in units of the onset", title="the three properties")
