@@ -104,18 +104,25 @@ ANNOTATORS = {
 every_annotator = pytest.mark.parametrize("who", ANNOTATORS.values(), ids=ANNOTATORS)
 
 
+@draws.compiled
+def answers(who):
+    """COUNT / 10 answers to each ordered pair, as preferences and as rankings of two."""
+    prompt, first, second = (jnp.repeat(part, COUNT // 10) for part in ordered)
+    preferred = who.prefer(jax.random.key(1), REWARDS, prompt, first, second)
+    candidates = jnp.stack([first, second], axis=-1)
+    best, worst = who.extremes(jax.random.key(2), REWARDS, prompt, candidates)
+    is_other = jnp.where(best == first, worst == second, worst == first)
+    shares = [part.reshape(-1, COUNT // 10).mean(-1) for part in (preferred, best == first)]
+    return *shares, jnp.all(is_other), who.probability(REWARDS, *ordered)
+
+
 @every_annotator
 def test_answers_are_as_frequent_as_their_probabilities(who):
-    prompt, first, second = (jnp.repeat(part, COUNT // 10) for part in ordered)
-    answers = who.prefer(jax.random.key(1), REWARDS, prompt, first, second)
-    found = np.asarray(answers).reshape(-1, COUNT // 10).mean(-1)
-    assert within_errors(found, who.probability(REWARDS, *ordered), COUNT // 10)
-    best, worst = who.extremes(jax.random.key(2), REWARDS, prompt, jnp.stack([first, second], -1))
-    is_first = np.asarray(best == first).reshape(-1, COUNT // 10).mean(-1)
+    preferred, ranked_first, is_other, expected = map(np.asarray, answers(who))
     differ = ordered[1] != ordered[2]
-    expected = np.asarray(who.probability(REWARDS, *ordered))
-    assert within_errors(is_first[differ], expected[differ], COUNT // 10)
-    assert np.all(np.where(best == first, worst == second, worst == first))
+    assert within_errors(preferred, expected, COUNT // 10)
+    assert within_errors(ranked_first[differ], expected[differ], COUNT // 10)
+    assert is_other
 
 
 def test_annotators_map_over_their_numbers():
@@ -221,11 +228,10 @@ def few_pairs(comparison, key):
 masks = hnp.arrays(bool, SHAPE).filter(lambda mask: mask.sum(1).min() >= 2)
 SOURCES = {
     "table": lambda mask: FromTable(jnp.where(mask, OTHER, -jnp.inf)),
-    "within": lambda mask: Within(FromPolicy(), mask),
-    "within mixed": lambda mask: Within(Mixed(OTHER, 0.5), mask),
+    "mixed": lambda mask: Within(Mixed(OTHER, 0.5), mask),
     "best_worst": lambda mask: BestWorst(2, jnp.where(mask, OTHER, -jnp.inf)),
     "covering": lambda mask: Covering(Within(FromPolicy(), mask), 0.8),
-    "within covering": lambda mask: Within(Covering(BestWorst(2), 0.8), mask),
+    "within covering": lambda mask: Within(Covering(FromPolicy(), 0.8), mask),
 }
 
 
