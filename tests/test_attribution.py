@@ -15,6 +15,7 @@ from toymodel.attribution.ingredients import design
 from toymodel.attribution.matching import reached
 from toymodel.attribution.outcomes import by_seed, trained_prompts
 from toymodel.attribution.run import labelled
+from toymodel.cli import attribution as command
 from toymodel.sweeps.places import place
 
 TINY = tm.MLP(hidden=(4,), fit_steps=5)
@@ -236,34 +237,30 @@ def test_what_counts_in_a_mean():
     assert mean[2, 0] == values[2, 0, :2].mean()
 
 
-def test_pairs_and_the_initial_table_are_switches():
-    base = tm.Sweep("both_on_policy", "tabular", "dpo", "sgd", learning_rate=1.0, steps=20)
-    weights = {f"scenario.pairs.weight[{i}]": 0 for i in (1, 2, 3)}
-    switches = {"initial table": {"scenario.chosen": 0.02}, "other prompts": weights}
+def test_pairs_the_initial_table_and_options_that_others_lack_are_switches():
+    base = tm.Sweep("both_on_policy", "tabular", "dpo", "adam", learning_rate=0.1, steps=20)
+    switches = {
+        "initial table": {"scenario.chosen": 0.02},
+        "other prompts": {f"scenario.pairs.weight[{i}]": 0 for i in (1, 2, 3)},
+        "Adam": {"optimiser": "sgd"},
+        "long memory": {"optimiser.b2": 0.9},
+    }
     made = design(base, switches)
-    assert made.settings["scenario.chosen"] == (
-        0.02,
-        0.02,
-        pytest.approx(0.12),
-        pytest.approx(0.12),
+    assert sorted(set(made.settings["scenario.chosen"])) == [0.02, pytest.approx(0.12)]
+    alone = np.where(made.present[:, 1], 4, 1)
+    assert trained_prompts(base, made).sum(axis=1).tolist() == alone.tolist()
+    drop = (
+        attribute(base, switches, seeds=2, progress=False)
+        .to_xarray()["outcome"]
+        .sel(measure="drop", seed=0)
     )
-    assert trained_prompts(base, made).sum(axis=1).tolist() == [1, 4, 1, 4]
-    data = attribute(base, switches, seeds=2, progress=False).to_xarray()
     world = tm.scenarios.both_on_policy()
     alone = tm.scenarios.build(log_table=world.log_table, pairs=[(0, 0, 4)])
-    run = tm.simulate(alone, "tabular", "dpo", "sgd", learning_rate=1.0, steps=20, record=1)
-    found = data["outcome"].sel(measure="drop", run="initial table", seed=0)
+    run = tm.simulate(alone, "tabular", "dpo", "adam", learning_rate=0.1, steps=20, record=1)
+    found = drop.sel(run="initial table + Adam + long memory")
     np.testing.assert_allclose(found, run.properties()["drop"].values[0], rtol=1e-6)
-
-
-def test_an_option_is_void_where_the_optimiser_lacks_it():
-    base = tm.Sweep("both_on_policy", "tabular", "dpo", "adam", learning_rate=0.1, steps=20)
-    switches = {"Adam": {"optimiser": "sgd"}, "long memory": {"optimiser.b2": 0.9}}
-    levels = (
-        attribute(base, switches, seeds=2, progress=False).to_xarray()["level"].sel(measure="drop")
-    )
-    assert levels.sel(run="nothing") == levels.sel(run="long memory")
-    assert len(np.unique(levels)) == 3
+    assert drop.sel(run="nothing") == drop.sel(run="long memory"), "void without Adam"
+    assert drop.sel(run="Adam") != drop.sel(run="Adam + long memory")
 
 
 # Refusals ---------------------------------------------------------------------------------------
@@ -304,13 +301,7 @@ REFUSED = {
     ),
     "unknown match": (lambda: attribute(BASE, THREE, seeds=2, match="fall"), "measure: got 'fall'"),
     "nothing to match": (
-        lambda: attribute(
-            tm.Sweep("both_on_policy", "tabular", "sft", "sgd", learning_rate=1e-9, steps=2),
-            {"a": {"loss": "dpo"}},
-            seeds=2,
-            match="drawdown",
-            progress=False,
-        ),
+        lambda: attribute(LACKING, MATCHED, seeds=2, match="drawdown", progress=False),
         "match: got 'drawdown 0'",
     ),
     "no switches": (lambda: attribute(BASE, {}), "switches"),
@@ -351,3 +342,32 @@ def test_another_optimiser_keeps_the_options_it_has():
     assert place(parts, "optimiser", "adam_layer").optimiser.options == {"eps": 1e-4}
     own = tm.optimisers.get("sgd", 0.5)
     assert place(parts, "optimiser", own).optimiser == own
+
+
+# The command ------------------------------------------------------------------------------------
+
+
+def test_the_command_takes_ingredients_and_settings(monkeypatch):
+    asked = {}
+
+    def attribute(base, switches, **options):
+        asked.update(base=base, switches=switches, **options)
+        raise InterruptedError  # that is all that this test wants to know
+
+    monkeypatch.setattr(command.tool, "attribute", attribute)
+    with pytest.raises(InterruptedError):
+        command.attribute(
+            switch=("sharing: policy=tabular", "table: scenario.chosen=0.02, optimiser.b1=0"),
+            settings=("policy.activation=tanh", "optimiser.eps=1e-4"),
+            hidden=3,
+        )
+    assert asked["switches"] == {
+        "sharing": {"policy": "tabular"},
+        "table": {"scenario.chosen": 0.02, "optimiser.b1": 0},
+    }
+    assert asked["base"].policy == tm.MLP(hidden=(3,), activation="tanh")
+    assert asked["base"].optimiser.options == {"eps": 1e-4}
+    assert asked["base"].optimiser.learning_rate == 3e-4
+    for wrong in ("policy=tabular", "sharing: policy", ": policy=tabular"):
+        with pytest.raises(tm.InputError, match="--switch: got"):
+            command.attribute(switch=(wrong,))

@@ -7,9 +7,18 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from toymodel import attribution as tool
-from toymodel import losses, policies
+from toymodel import losses, optimisers, policies
 from toymodel._errors import refuse
-from toymodel.cli.options import OK, X64, Json, Quiet, as_json, set_precision
+from toymodel.cli.options import (
+    OK,
+    X64,
+    Json,
+    Quiet,
+    as_json,
+    set_precision,
+    settings_of,
+    value_of,
+)
 from toymodel.plots import effects as picture
 from toymodel.storage import writable_folder
 from toymodel.sweeps import Sweep
@@ -26,6 +35,8 @@ def attribute(
     seeds: int = 32,
     match: str | None = None,
     leave: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    switch: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    settings: Annotated[tuple[str, ...], Parameter(name=["--set", "-s"], negative="")] = (),
     out: Path | None = None,
     json: Json = False,
     x64: X64 = False,
@@ -47,6 +58,9 @@ def attribute(
 
     `toymodel attribute --leave momentum --out runs/causes` leaves one in, and draws the effects.
 
+    `toymodel attribute --switch "sharing: policy=tabular" --switch "table: scenario.chosen=0.02"`
+    asks about ingredients of your own.
+
     Parameters
     ----------
     scenario
@@ -64,7 +78,13 @@ def attribute(
     match
         A measure (drop) that each combination must reach as the base does, by its learning rate.
     leave
-        Ingredients to leave in, as often as needed.
+        Standard ingredients to leave in, as often as needed.
+    switch
+        An ingredient and the settings that take it out, "NAME: SETTING=VALUE, ...", as often as
+        needed; the standard ingredients are not asked about then.
+    settings
+        A number or structure of the base by dotted name, as often as needed:
+        policy.activation=tanh, optimiser.eps=1e-4, loss.beta=0.1.
     out
         Folder for the picture (attribution.png) and the table (attribution.txt).
     """
@@ -73,12 +93,15 @@ def attribute(
         if name not in tool.STANDARD:
             raise refuse("--leave", name, " or ".join(map(repr, tool.STANDARD)))
     switches = {name: how for name, how in tool.STANDARD.items() if name not in leave}
+    if switch:
+        switches = dict(map(_switch, switch))
+    chosen = settings_of(settings, ("policy", "loss", "optimiser"))
     folder = None if out is None else writable_folder(out)
     base = Sweep(
         scenario,
-        policies.get("mlp", hidden=(hidden,)),
-        losses.get("dpo", beta=beta),
-        learning_rate=learning_rate,
+        policies.get("mlp", **{"hidden": (hidden,), **chosen["policy"]}),
+        losses.get("dpo", **{"beta": beta, **chosen["loss"]}),
+        optimisers.get("adam", **{"learning_rate": learning_rate, **chosen["optimiser"]}),
         steps=steps,
     )
     found = tool.attribute(base, switches, seeds=seeds, match=match, progress=not quiet)
@@ -88,6 +111,16 @@ def attribute(
         picture(found).savefig(folder / "attribution.png")
         print(f"\nSaved {folder / 'attribution.png'} and attribution.txt", file=sys.stderr)
     return OK
+
+
+def _switch(text: str) -> tuple[str, dict[str, Any]]:
+    """``NAME: SETTING=VALUE, ...`` as an ingredient and what takes it out."""
+    name, colon, rest = text.partition(":")
+    found = [(part.strip()).partition("=") for part in rest.split(",")]
+    if not colon or not name.strip() or not all(key and equals for key, equals, _ in found):
+        expected = "NAME: SETTING=VALUE, ..."
+        raise refuse("--switch", text, expected, 'such as "sharing: policy=tabular"')
+    return name.strip(), {key: value_of(value, many=False) for key, _, value in found}
 
 
 def _as_data(found: tool.Attribution) -> dict[str, Any]:

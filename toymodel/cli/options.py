@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import jax
 from cyclopts import Parameter
 
+from toymodel._errors import refuse
+
 OK, BAD_INPUT, NOT_REACHED, INTERRUPTED = 0, 2, 3, 130
 
 Json = Annotated[bool, Parameter(negative="", help="Print results as JSON, for scripts.")]
@@ -24,6 +26,31 @@ def set_precision(x64: bool) -> None:
 def as_json(value: Any) -> str:
     """Plain data as JSON text."""
     return json.dumps(value, indent=2)
+
+
+def settings_of(items: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """``loss.beta=0.05`` and the like, sorted by part."""
+    sorted_out: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for item in items:
+        name, equals, text = item.partition("=")
+        part, dot, field = name.partition(".")
+        if not equals or not dot or part not in parts:
+            expected = " or ".join(f"{part}.NAME=VALUE" for part in parts)
+            raise refuse("--set", item, expected, "such as loss.beta=0.05")
+        sorted_out[part][field] = value_of(text, many=field == "hidden")
+    return sorted_out
+
+
+def value_of(text: str, *, many: bool) -> Any:
+    """A value as a command line writes it: a number, a switch, a name, or several widths."""
+    if many:
+        return tuple(value_of(part, many=False) for part in text.split(",") if part)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def keep_compilations() -> None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from toymodel import losses, optimisers, plots, policies, simulation
 from toymodel._errors import refuse
-from toymodel.cli.options import OK, X64, Json, Quiet, as_json, set_precision
+from toymodel.cli.options import OK, X64, Json, Quiet, as_json, set_precision, settings_of
 from toymodel.storage import writable_folder
 
 
@@ -67,7 +67,7 @@ def simulate(
         Folder for the run (Zarr) and its picture.
     """
     set_precision(x64)
-    chosen = _settings(settings, ("policy", "loss", "optimiser"))
+    chosen = settings_of(settings, ("policy", "loss", "optimiser"))
     chosen["policy"] = {**({"hidden": (100,)} if policy == "mlp" else {}), **chosen["policy"]}
     if "learning_rate" in chosen["optimiser"]:
         learning_rate = chosen["optimiser"].pop("learning_rate")
@@ -98,30 +98,6 @@ def _seeds(count: int) -> int | list[int]:
     if count < 1:
         raise refuse("seeds", count, "a whole number >= 1")
     return 0 if count == 1 else list(range(count))
-
-
-def _settings(items: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """``loss.beta=0.05`` and the like, sorted by part."""
-    sorted_out: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    for item in items:
-        name, equals, text = item.partition("=")
-        part, dot, field = name.partition(".")
-        if not equals or not dot or part not in parts:
-            expected = " or ".join(f"{part}.NAME=VALUE" for part in parts)
-            raise refuse("--set", item, expected, "such as loss.beta=0.05")
-        sorted_out[part][field] = _value(text, many=field == "hidden")
-    return sorted_out
-
-
-def _value(text: str, *, many: bool) -> Any:
-    if many:
-        return tuple(_value(part, many=False) for part in text.split(",") if part)
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _properties_table(found: xr.Dataset) -> str:
