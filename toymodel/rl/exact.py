@@ -59,7 +59,13 @@ class NaturalGradient(ExactGradient):
     .. math:: \log\pi \leftarrow (1 - \eta\beta)\log\pi + \eta\,(r + \beta\log\pi_0)
 
     which contracts to `toymodel.exact.rlhf_policy` by the factor :math:`1 - \eta\beta` a step; at
-    :math:`\eta = 1/\beta` it is there in one. For other policies this is the tabular direction
+    :math:`\eta = 1/\beta` it is there in one. A run from the reference walks along the optima of
+    falling prices, :math:`\pi_t \propto \pi_0 e^{r/\beta_t}` with the geometric sum
+
+    .. math:: \frac{1}{\beta_t} = \eta\sum_{s<t}(1 - \eta\beta)^s
+        = \frac{1 - (1 - \eta\beta)^t}{\beta}
+
+    (:math:`\eta t` if beta is 0). For other policies this is the tabular direction
     pulled back, not their natural gradient: for that see `ExactGradient`.
 
     References:

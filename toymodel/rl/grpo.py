@@ -10,10 +10,17 @@ from toymodel._struct import number, static, struct
 from toymodel._typing import Scalar, TableArray
 from toymodel.objectives import REGISTRY
 from toymodel.rl.objective import prompt_share
-from toymodel.rl.samples import SampledObjective, Samples, clipped_weight, read, score_gradient
+from toymodel.rl.samples import (
+    SampledObjective,
+    Samples,
+    clipped_weight,
+    ratio,
+    read,
+    score_gradient,
+)
 from toymodel.scenarios import Scenario
 
-_LEAST_SPREAD = 1e-6  # of a group's rewards: all alike means no advantage, not a division by zero
+_LEAST_SPREAD = 1e-6
 
 
 @REGISTRY.register("grpo")
@@ -33,7 +40,7 @@ class GRPO(SampledObjective):
       leaves it out, as in Dr. GRPO).
     - :math:`k_3` has the mean of KL, but inside the loss its gradient is
       :math:`(1 - \pi_0/\pi)\nabla\log\pi`, whose mean is that of the *other* divergence,
-      :math:`\nabla KL(\pi_0\|\pi)`.
+      :math:`\nabla KL(\pi_0\|\pi)`. The ratio is held at :math:`e^{40}`.
 
     References:
         Shao et al., "DeepSeekMath" (2024), equations 3 and 4; Liu et al., "Understanding
@@ -65,8 +72,13 @@ class GRPO(SampledObjective):
         del log_probs, reference
         return rewards
 
-    def value(self, samples: Samples) -> Samples:
-        above = samples.reward - jnp.mean(samples.reward, axis=-1, keepdims=True)
+    def value(self, samples: Samples, share: jax.Array) -> Samples:
+        del share
+        reward = samples.reward
+        above = reward - jnp.mean(reward, axis=-1, keepdims=True)
+        # rewards all alike are no advantage: else the mean's rounding is divided by a tiny spread
+        is_flat = jnp.all(reward == reward[:, :1], axis=-1, keepdims=True)
+        above = jnp.where(is_flat, 0, above)
         if self.normalised:
             spread = jnp.sqrt(jnp.mean(above**2, axis=-1, keepdims=True))
             above = above / jnp.maximum(spread, _LEAST_SPREAD)
@@ -83,6 +95,6 @@ class GRPO(SampledObjective):
         del key, number
         drawn = memory.response
         weight = clipped_weight(log_probs, drawn, memory.log_prob, memory.advantage, self.clip)
-        stray = jnp.exp(read(memory.reference, drawn) - read(log_probs, drawn))  # pi0 / pi
+        stray = ratio(read(memory.reference, drawn), read(log_probs, drawn))  # pi0 / pi
         ascent = score_gradient(log_probs, drawn, weight - self.beta * (1 - stray))
         return -prompt_share(scenario)[:, None] * ascent

@@ -93,11 +93,18 @@ class RewardObjective(Objective):
         if self.rewards is None:
             true_rewards(scenario)
             return
-        given = np.shape(self.rewards)
-        if given != scenario.shape:
-            where = f"{type(self).__name__}.rewards"
-            raise refuse(where, f"shape {given}", f"[prompt, response], {scenario.shape}")
+        where, expected = f"{type(self).__name__}.rewards", "finite numbers, [prompt, response]"
+        if np.shape(self.rewards) != scenario.shape:
+            given = f"shape {np.shape(self.rewards)}"
+            raise refuse(where, given, f"[prompt, response], {scenario.shape}")
+        if isinstance(self.rewards, jax.core.Tracer):
+            return
+        values = np.asarray(self.rewards)
+        if values.dtype.kind not in "iuf":
+            raise refuse(where, f"an array of {values.dtype}", expected)
+        if not np.all(np.isfinite(values)):
+            raise refuse(where, values[~np.isfinite(values)][0].item(), expected)
 
     def table(self, scenario: Scenario) -> TableArray:
         """The rewards to raise, [prompt, response]."""
-        return true_rewards(scenario) if self.rewards is None else jnp.asarray(self.rewards)
+        return true_rewards(scenario) if self.rewards is None else jnp.asarray(self.rewards, float)

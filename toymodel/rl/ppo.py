@@ -83,12 +83,14 @@ class PPO(SampledObjective):
             return rewards
         return super().worth(log_probs, reference, rewards)
 
-    def value(self, samples: Samples) -> Samples:
+    def value(self, samples: Samples, share: jax.Array) -> Samples:
         before, reward = samples.baseline, samples.reward
         advantage = reward - before[:, None]
         if self.normalised:
-            spread = jnp.maximum(jnp.std(advantage), _LEAST_SPREAD)
-            advantage = (advantage - jnp.mean(advantage)) / spread
+            counts = share[:, None] / self.samples  # held-out prompts set no scale
+            advantage = advantage - jnp.sum(counts * advantage)
+            spread = jnp.sqrt(jnp.sum(counts * advantage**2))
+            advantage = advantage / jnp.maximum(spread, _LEAST_SPREAD)
         after = before + self.value_rate * (jnp.mean(reward, axis=-1) - before)
         return dataclasses.replace(samples, advantage=advantage, baseline=after)
 

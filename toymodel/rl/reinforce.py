@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from toymodel._errors import unknown
@@ -51,7 +52,8 @@ class Reinforce(SampledObjective):
         if self.baseline not in BASELINES:
             raise unknown("Reinforce.baseline", self.baseline, BASELINES)
 
-    def value(self, samples: Samples) -> Samples:
+    def value(self, samples: Samples, share: jax.Array) -> Samples:
+        del share
         reward, before = samples.reward, samples.baseline
         mean = jnp.mean(reward, axis=-1)
         expected = {"none": jnp.zeros_like(mean), "running": before, "mean": mean}
@@ -82,7 +84,8 @@ class RLOO(SampledObjective):
 
     _LEAST = 2
 
-    def value(self, samples: Samples) -> Samples:
+    def value(self, samples: Samples, share: jax.Array) -> Samples:
+        del share
         reward = samples.reward
         above = reward - jnp.mean(reward, axis=-1, keepdims=True)
         count = reward.shape[-1]

@@ -12,6 +12,7 @@ from toymodel.rl.objective import RewardObjective, prompt_share
 from toymodel.scenarios import Scenario
 
 _STREAM = 0x73616D70
+_LARGEST_EXPONENT = 40.0
 
 
 @struct(eq=False)
@@ -36,6 +37,11 @@ class Samples:
 def read(table: TableArray, response: jax.Array) -> jax.Array:
     """A table's entries at sampled responses, [prompt, sample]."""
     return jnp.take_along_axis(table, response, axis=-1)
+
+
+def ratio(above: jax.Array, below: jax.Array) -> jax.Array:
+    """A ratio of probabilities from their logarithms, held at e^40: float32 must not overflow."""
+    return jnp.exp(jnp.minimum(above - below, _LARGEST_EXPONENT))
 
 
 def _mean(log_probs: TableArray, worth: TableArray) -> jax.Array:
@@ -87,10 +93,12 @@ class SampledObjective(RewardObjective):
         return 1
 
     @abc.abstractmethod
-    def value(self, samples: Samples) -> Samples:
+    def value(self, samples: Samples, share: jax.Array) -> Samples:
         """The samples with their advantages, and what to expect from now on.
 
-        As they come, the advantage is the reward less its exact mean under the policy.
+        Args:
+            samples: as drawn: the advantage is the reward less its exact mean under the policy.
+            share: how much each prompt counts, [prompt].
         """
 
     def worth(
@@ -126,7 +134,7 @@ class SampledObjective(RewardObjective):
                 reference=memory.reference,
                 baseline=memory.baseline,
             )
-            return self.value(fresh)
+            return self.value(fresh, prompt_share(scenario))
 
         if self.updates == 1:
             return again()
@@ -154,7 +162,8 @@ def clipped_weight(
     .. math:: \frac{d}{d\log\pi}\min(\omega A,\ \mathrm{clip}(\omega, 1 - c, 1 + c)\,A)
         = \omega A \text{ or } 0, \qquad \omega = \pi/\pi_{old}
 
-    It is 0 where the ratio has left the interval on the side that the advantage points to.
+    It is 0 where the ratio has left the interval on the side that the advantage points to. The
+    ratio is held at :math:`e^{40}`.
 
     Args:
         log_probs: log-probabilities (nats) of the present policy, [prompt, response].
@@ -175,6 +184,6 @@ def clipped_weight(
     References:
         Schulman et al., "Proximal Policy Optimization Algorithms" (2017), equation 7.
     """
-    ratio = jnp.exp(read(log_probs, response) - old)
-    is_out = jnp.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
-    return jnp.where(is_out, 0, ratio * advantage)
+    moved = ratio(read(log_probs, response), old)
+    is_out = jnp.where(advantage > 0, moved > 1 + clip, moved < 1 - clip)
+    return jnp.where(is_out, 0, moved * advantage)
