@@ -1,14 +1,17 @@
 """The paper's figures: their data, the comparison with digitised curves, the calibration's log."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from toymodel import InputError, paper
+from toymodel.attribution import matching
 from toymodel.paper import calibration, phases
 from toymodel.paper.data import DIGITISED
+from toymodel.roads import contest, contest_worlds
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +87,22 @@ FIGURES = [
 ]
 
 
-@pytest.mark.usefixtures("small_maps")
+@pytest.fixture
+def short_searches(monkeypatch):
+    """Rates matched within a factor, few cells at once, reward models under two conditions."""
+    monkeypatch.setattr(matching, "_HALVINGS", 2)
+    for name, module in list(sys.modules.items()):
+        for chunk in ("CHUNK", "_CHUNK"):
+            if name.startswith(("toymodel.why.", "toymodel.attribution.")) and chunk in vars(
+                module
+            ):
+                monkeypatch.setattr(module, chunk, 8)
+    few = dict(list(contest_worlds.CONDITIONS.items())[:2])
+    for module in (contest, contest_worlds):
+        monkeypatch.setattr(module, "CONDITIONS", few)
+
+
+@pytest.mark.usefixtures("small_maps", "short_searches")
 @pytest.mark.parametrize("figure", FIGURES)
 def test_every_figure_computes_compares_and_draws(figure, tmp_path):
     data = figure.compute(2)

@@ -46,14 +46,18 @@ def simulated(base, **settings):
     ("policy", "loss", "optimiser", "by_rows"),
     [
         ("tabular", "dpo", "adam", True),
-        ("tabular", "kto", "sgd", True),
-        (TINY, "dpo", "adam", True),
+        pytest.param("tabular", "kto", "sgd", True, marks=pytest.mark.slow),
+        pytest.param(TINY, "dpo", "adam", True, marks=pytest.mark.slow),
         (TINY, "flex_sft_dpo", "rmsprop", True),
-        (tm.MLP(hidden=(6, 5), activation="tanh", fit_steps=50), "simpo", "sgd", True),
-        (TINY, "dpo", "lamb", False),
+        pytest.param(
+            tm.MLP(hidden=(6, 5), activation="tanh", fit_steps=50),
+            "simpo",
+            "sgd",
+            True,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(TINY, "dpo", "lamb", False, marks=pytest.mark.slow),
         pytest.param(TINY, "aot", "adam", True, marks=pytest.mark.slow),
-        pytest.param(TINY, "beta_dpo", "amsgrad", True, marks=pytest.mark.slow),
-        pytest.param(TINY, "ipo", "adamw", False, marks=pytest.mark.slow),
     ],
 )
 def test_cells_are_simulations(policy, loss, optimiser, by_rows):

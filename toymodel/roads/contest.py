@@ -54,8 +54,11 @@ def compute(seeds: int) -> xr.Dataset:
     tables, accuracy = map(np.asarray, learned_rewards(world, data, starts, keys))
     learned, ranked = chosen_rewards(tables, accuracy, chosen_on)
 
+    is_double = jnp.result_type(float) == jnp.float64  # in this thread: others would start anew
+
     def one(name: str) -> xr.Dataset:
-        found = contest(world, data, jnp.asarray(learned), starts, keys, name=name)
+        with jax.enable_x64(is_double):
+            found = contest(world, data, jnp.asarray(learned), starts, keys, name=name)
         return _at_choice({key: np.asarray(part) for key, part in found.items()}, chosen_on)
 
     names = [*METHODS, ORACLE]
