@@ -163,14 +163,13 @@ def test_held_out_prompts_set_no_scale():
 @pytest.mark.parametrize("samples", [3, 7])
 def test_rewards_all_alike_teach_grpo_nothing(float32, samples):
     """A mean of equal numbers is rounded: divided by a tiny deviation it would be an advantage."""
-    method = rl.GRPO(beta=0.0, samples=samples, rewards=jnp.full((3, 3), 10.1))
-    fresh = Samples(
-        jnp.zeros((3, samples), int),
-        *(jnp.full((3, samples), 10.1),) * 3,
-        here(TABLE),
-        jnp.zeros(3),
-    )
-    assert (method.value(fresh, jnp.full(3, 1 / 3)).advantage == 0).all()
+    reward = jnp.broadcast_to(jnp.linspace(0.1, 20.0, 200)[:, None], (200, samples))
+    rounding = reward - jnp.mean(reward, axis=-1, keepdims=True)
+    assert (rounding != 0).any(), "there was something to get wrong"
+    drawn = jnp.zeros(reward.shape, int)
+    fresh = Samples(drawn, reward, reward, reward, here(TABLE), reward[:, 0])
+    valued = rl.GRPO(samples=samples).value(fresh, reward[:, 0])
+    assert (valued.advantage == 0).all()
 
 
 @pytest.mark.parametrize("method", [rl.GRPO(samples=4), rl.PPO(samples=4)], ids=["grpo", "ppo"])
