@@ -217,8 +217,8 @@ FIGURE = register(
         caption="Left: expected true reward on held-out prompts against divergence from the "
         "reference, each method at the setting that is best at that divergence on other worlds. "
         f"Middle: regret at {PRICE:g} of reward a nat as data get fewer, noisier and off-policy "
-        "(settings chosen on other worlds, for each method and condition alike). Right: degradation "
-        "on prompts with labels at equal divergence; dashed: the onset.\n"
+        "(settings chosen on other worlds, for each method and condition alike). Right: "
+        "degradation on prompts with labels at equal divergence; dashed: the onset.\n"
         "Means over worlds with 95 % intervals. All methods see the same labelled pairs, start "
         "from the same SFT policy and make the same number of updates at most.",
         compute=compute,
