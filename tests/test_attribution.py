@@ -18,7 +18,7 @@ from toymodel.attribution.run import labelled
 from toymodel.cli import attribution as command
 from toymodel.sweeps.places import place
 
-TINY = tm.MLP(hidden=(4,), fit_steps=5)
+TINY = tm.MLP(hidden=(), fit_steps=5)
 BASE = tm.Sweep(policy=TINY, learning_rate=0.01, steps=40)
 THREE = {
     "sharing": {"policy": "tabular"},

@@ -148,7 +148,9 @@ def test_prefixes_of_the_same_tokens_share_a_hidden_state_and_others_do_not():
 # Runs -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["prefix_tabular", "autoregressive"])
+@pytest.mark.parametrize(
+    "name", ["prefix_tabular", pytest.param("autoregressive", marks=pytest.mark.slow)]
+)
 def test_runs_train_save_and_load(name, tmp_path):
     world = overlapping_pairs(jax.random.key(0), SPACE, prompts=2, prefix=1)
     policy = get(name, vocabulary=3, length=3)

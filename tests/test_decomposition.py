@@ -119,7 +119,9 @@ def trained(case):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * ("held" not in case)) for case in RUNS]
+)
 def test_a_run_is_trained_again_exactly(case):
     run = trained(case)
     parts = run.decompose(at=[0, 1, 7, 8])

@@ -14,7 +14,7 @@ SMALL = {
     r"tm\.Sweep\(": "tm.Sweep(steps=20, ",
     r"range\(\d+\)": "range(2)",
     r"geomspace\((.*?), 12\)": r"geomspace(\1, 2)",
-    r"seeds=8": "seeds=2",
+    r"attribute\(base, seeds=8\)": 'attribute(base, {"b1": {"optimiser.b1": 0.0}}, seeds=2)',
     r"likelihoods@50": "likelihoods@5",
     r"decompose\(\)": "decompose(at=2)",
 }

@@ -111,3 +111,9 @@ def test_what_has_no_row_form():
     assert rows.gaps(features, SHAPE, PAIRS["apart"]) is None
     assert rows.tables(tm.MLP(), (50, 100)) is None
     assert rows.gaps(tm.MLP(), (50, 100), PAIRS["apart"]) is None
+
+
+def test_a_network_without_hidden_layers_has_no_rows():
+    policy = MLP(hidden=())
+    assert rows.tables(policy, SHAPE) is None
+    assert rows.gaps(policy, SHAPE, ((0, 0, 1),)) is None

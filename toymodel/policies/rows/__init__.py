@@ -24,6 +24,8 @@ _MOST_ENTRIES = 128  # the code is unrolled over them: beyond this, compiling ta
 def tables(policy: Policy, shape: tuple[int, int]) -> TableRows | None:
     """The form for any loss, or None where there is none or the world is too large to unroll.
 
+    A perceptron without hidden layers has none: the rows are those of its hidden layers.
+
     Args:
         policy: the policy.
         shape: of the world: prompts and responses.
@@ -32,7 +34,7 @@ def tables(policy: Policy, shape: tuple[int, int]) -> TableRows | None:
         return None
     if type(policy) is Tabular:
         return TabularTables()
-    return MLPTables(policy) if type(policy) is MLP else None
+    return MLPTables(policy) if type(policy) is MLP and policy.hidden else None
 
 
 def gaps(policy: Policy, shape: tuple[int, int], pairs: Sequence[Triple]) -> GapRows | None:
@@ -47,4 +49,4 @@ def gaps(policy: Policy, shape: tuple[int, int], pairs: Sequence[Triple]) -> Gap
         return None
     if type(policy) is Tabular:
         return TabularGaps(pairs)
-    return MLPGaps(policy, pairs) if type(policy) is MLP else None
+    return MLPGaps(policy, pairs) if type(policy) is MLP and policy.hidden else None
