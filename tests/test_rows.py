@@ -114,6 +114,6 @@ def test_what_has_no_row_form():
 
 
 def test_a_network_without_hidden_layers_has_no_rows():
-    policy = MLP(hidden=())
+    policy = tm.MLP(hidden=())
     assert rows.tables(policy, SHAPE) is None
     assert rows.gaps(policy, SHAPE, ((0, 0, 1),)) is None
