@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from toymodel import optimisers, policies, sampling
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel._struct import number, optional, struct
 from toymodel._typing import CurveArray, Params, Scalar, TableArray
 from toymodel.policies import Policy
@@ -123,9 +123,9 @@ def fit(
         equation 1.
     """
     model, method = policies.get(model), optimisers.get(optimiser, learning_rate)
-    steps = _whole("steps", steps, 1)
+    steps = whole("steps", steps, 1)
     if batch_size is not None:
-        batch_size = _whole("batch_size", batch_size, 1, len(scenario.pairs))
+        batch_size = whole("batch_size", batch_size, 1, len(scenario.pairs))
         batch_size = None if batch_size == len(scenario.pairs) else batch_size
     if not isinstance(weight_decay, jax.core.Tracer) and not (0 <= weight_decay < np.inf):
         raise refuse("weight_decay", weight_decay, "a finite number >= 0")
@@ -204,20 +204,12 @@ def trace(
     return RewardFit(recorded, rewards, loss, right, state[0], held)
 
 
-def _whole(argument: str, value: Any, least: int, most: int | None = None) -> int:
-    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
-    if not fits or (most is not None and value > most):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise refuse(argument, value, f"a whole number {limits}")
-    return int(value)
-
-
 def _recorded(record: int | Sequence[int] | None, steps: int) -> np.ndarray:
     """The updates to record at, [record]; the last one always, so that training is finished."""
     if record is None:
         record = max(1, steps // _DEFAULT_RECORDS)
     if isinstance(record, int | np.integer):
-        every = _whole("record", record, 1, steps)
+        every = whole("record", record, 1, steps)
         return np.unique(np.append(np.arange(0, steps + 1, every), steps))
     values = np.asarray(record)
     if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
