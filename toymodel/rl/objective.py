@@ -13,6 +13,7 @@ from toymodel._errors import refuse
 from toymodel._struct import number, optional, struct
 from toymodel._typing import Scalar, TableArray
 from toymodel.objectives import Objective
+from toymodel.rewards import centred
 from toymodel.scenarios import Scenario, true_rewards
 
 
@@ -45,8 +46,7 @@ def advantage(
         >>> advantage(fair, jnp.asarray([[1.0, 0.0]]), fair, beta=0.1).tolist()
         [[0.5, -0.5]]
     """
-    worth = rewards - beta * (log_probs - reference)
-    return worth - jnp.sum(jnp.exp(log_probs) * worth, axis=-1, keepdims=True)
+    return centred(rewards - beta * (log_probs - reference), log_probs)
 
 
 def reward_gradient(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from toymodel._errors import refuse
 from toymodel._struct import number, static, struct
 from toymodel._typing import Scalar, TableArray
+from toymodel.rewards import centred
 from toymodel.rl.objective import RewardObjective, prompt_share
 from toymodel.scenarios import Scenario
 
@@ -42,11 +43,6 @@ def read(table: TableArray, response: jax.Array) -> jax.Array:
 def ratio(above: jax.Array, below: jax.Array) -> jax.Array:
     """A ratio of probabilities from their logarithms, held at e^40: float32 must not overflow."""
     return jnp.exp(jnp.minimum(above - below, _LARGEST_EXPONENT))
-
-
-def _mean(log_probs: TableArray, worth: TableArray) -> jax.Array:
-    """The exact mean of a table under the policy, [prompt]."""
-    return jnp.sum(jnp.exp(log_probs) * worth, axis=-1)
 
 
 def score_gradient(log_probs: TableArray, response: jax.Array, weight: jax.Array) -> TableArray:
@@ -130,7 +126,7 @@ class SampledObjective(RewardObjective):
                 response=drawn.astype(memory.response.dtype),
                 log_prob=read(log_probs, drawn),
                 reward=reward,
-                advantage=reward - _mean(log_probs, worth)[:, None],
+                advantage=read(centred(worth, log_probs), drawn),
                 reference=memory.reference,
                 baseline=memory.baseline,
             )
