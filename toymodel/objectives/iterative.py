@@ -1,15 +1,18 @@
 """A preference loss on pairs that are collected again as the policy learns."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from toymodel import gradients, sampling
+from toymodel import sampling
 from toymodel._errors import refuse
 from toymodel._struct import number, static, struct
 from toymodel._typing import Scalar, TableArray
 from toymodel.losses import PreferenceLoss
 from toymodel.objectives.base import REGISTRY, Objective
+from toymodel.objectives.fixed import FixedPairs
 from toymodel.sampling import Annotator, BradleyTerry, Comparison, FromPolicy
 from toymodel.scenarios import Pairs, Scenario, true_rewards
 
@@ -124,7 +127,6 @@ class Iterative(Objective):
         key: jax.Array,
         number: jax.Array,
     ) -> TableArray:
-        pairs = memory.pairs
-        if self.batch_size is not None:
-            pairs = sampling.minibatch(pairs, self.batch_size, key, number)
-        return gradients.logits(self.loss, log_probs, memory.reference, pairs)
+        round_alone = dataclasses.replace(scenario, pairs=memory.pairs)
+        on_round = FixedPairs(self.loss, self.batch_size)
+        return on_round.logit_gradient(memory.reference, round_alone, log_probs, key, number)
