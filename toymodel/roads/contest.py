@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from toymodel.attribution.effects import estimate
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.roads.contest_methods import METHODS, ORACLE
 from toymodel.roads.contest_picture import draw
@@ -28,7 +27,7 @@ from toymodel.roads.contest_runs import (
     learned_rewards,
 )
 from toymodel.roads.contest_worlds import CONDITIONS, make
-from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim
+from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim, with_interval
 
 #: Divergences at which the frontier is read (nats).
 DIVERGENCES = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)
@@ -170,7 +169,7 @@ def table(found: xr.Dataset) -> str:
     lines = ["Under the base condition:", ""]
     lines += [f"| | {' | '.join(MEASURED)} |", "|---" * (len(MEASURED) + 1) + "|"]
     for name in names:
-        row = [_interval(base[measure].sel(contestant=name).values) for measure in MEASURED]
+        row = [with_interval(base[measure].sel(contestant=name).values) for measure in MEASURED]
         lines.append(f"| {name} | {' | '.join(row)} |")
     lines += ["", *(f"- {name}: {meaning}." for name, meaning in MEASURED.items()), ""]
     header = " | ".join(f"{at:g}" for at in DIVERGENCES)
@@ -179,14 +178,14 @@ def table(found: xr.Dataset) -> str:
         lines += [f"| | {header} |", "|---" * (len(DIVERGENCES) + 1) + "|"]
         for name in names:
             size = found[f"frontier_{measure}"].sel(contestant=name).transpose("at", "world")
-            lines.append(f"| {name} | {' | '.join(map(_interval, size.values))} |")
+            lines.append(f"| {name} | {' | '.join(map(with_interval, size.values))} |")
         lines.append("")
     for measure in ("regret", "degradation"):
         lines += [f"{measure.capitalize()} ({MEASURED[measure]}) in all conditions:", ""]
         lines += [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
         for name in names:
             row = [
-                _interval(found[measure].sel(contestant=name, condition=where).values)
+                with_interval(found[measure].sel(contestant=name, condition=where).values)
                 for where in conditions
             ]
             lines.append(f"| {name} | {' | '.join(row)} |")
@@ -198,16 +197,9 @@ def table(found: xr.Dataset) -> str:
         used = zip(one["strength"].values, one["rate"].values, one["updates"].values, strict=True)
         lines.append(f"| {name} | {' | '.join(f'{s:g}, {r:g}, {u}' for s, r, u in used)} |")
     ranked = found["ranking"].transpose("condition", "world").values
-    cells = [_interval(row) for row in ranked]
+    cells = [with_interval(row) for row in ranked]
     lines += ["", f"Held-out accuracy of the reward models: {', '.join(cells)}.", ""]
     return "\n".join(lines)
-
-
-def _interval(by_world: np.ndarray) -> str:
-    got = estimate(by_world)
-    if np.isnan(got.mean):
-        return "-"
-    return f"{float(got.mean):.3g} [{float(got.low):.3g}, {float(got.high):.3g}]"
 
 
 FIGURE = register(
