@@ -80,11 +80,12 @@ def test_what_a_worker_does(tmp_path):
             swept(store)
     opened = tm.sweeps.store.Store.open(store)
 
-    described = json.dumps(dict(opened.layout.settings))
     with opened.locked():
         for block in opened.pending():
-            opened.commit(*cluster._compute(str(store), described, block))
+            opened.commit(*cluster._compute(str(store), cluster._digest(opened), block))
     np.testing.assert_array_equal(tm.open_sweep(store)["drop"], swept(tmp_path / "b.zarr")["drop"])
+    with pytest.raises(tm.InputError, match="other settings"):
+        cluster._compute(str(store), "of another sweep", (0, 0))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ _compiled = None
 
 def train_compiled(toy: Toy) -> np.ndarray:
     global _compiled
+    torch.set_num_threads(1)  # with two, torch 2.13's compiled kernels corrupt memory and crash
     if _compiled is None:
         _compiled = torch.compile(_step)
     return train(toy, _compiled)

@@ -5,6 +5,7 @@ A worker that dies loses nothing but the block it was at, which Dask hands to an
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -48,9 +49,7 @@ def run(
     if not isinstance(target, Store):
         mend = 'pass store="runs/mine.zarr"'
         raise refuse("store", None, "a folder that the workers of a cluster can write into", mend)
-    task = functools.partial(
-        _compute, str(target.path.absolute()), json.dumps(dict(target.layout.settings))
-    )
+    task = functools.partial(_compute, str(target.path.absolute()), _digest(target))
     waiting = iter(blocks)
     with _client(distributed, cluster, workers) as client:
         _check_versions(client)
@@ -89,18 +88,27 @@ _one_at_a_time = threading.Lock()
 _engines: dict[tuple[str, str], tuple[Engine, Store]] = {}
 
 
-def _compute(path: str, described: str, block: Block) -> tuple[Block, int]:
-    """What a worker does: make the plan once, then compute and write blocks."""
-    sweep = json.loads(described)
+def _digest(store: Store) -> str:
+    """Names the settings of a store: they may be long, and each worker reads them once."""
+    return hashlib.sha256(json.dumps(dict(store.layout.settings)).encode()).hexdigest()
+
+
+def _compute(path: str, digest: str, block: Block) -> tuple[Block, int]:
+    """What a worker does: read the sweep from the store once, then compute and write blocks."""
     with _one_at_a_time:  # XLA uses the cores that a worker has
-        key = path, described
-        with jax.enable_x64(sweep["precision"] == "float64"):
-            if key not in _engines:
-                store = Store.open(path)
+        key = path, digest
+        if key not in _engines:
+            store = Store.open(path)
+            if _digest(store) != digest:
+                expected = "the settings that the client has written there"
+                raise refuse("store", f"{path} with other settings", expected, "resume")
+            sweep = dict(store.layout.settings)
+            with jax.enable_x64(sweep["precision"] == "float64"):
                 plan = settings.planned(sweep, store.layout)
                 _engines.clear()
                 _engines[key] = Engine(plan), store
-            engine, store = _engines[key]
+        engine, store = _engines[key]
+        with jax.enable_x64(engine.plan.layout.settings["precision"] == "float64"):
             return block, compute_and_write(engine, store, block)
 
 
