@@ -23,7 +23,7 @@ LAYERS = [
     *("special_cases", "identities", "portraits"),
     *("properties", "storage", "training", "decomposition", "trajectory", "flow"),
     *("simulation", "sweeps"),
-    *("attribution", "plots", "paper", "why", "roads", "cli", "__main__"),
+    *("attribution", "plots", "paper", "why", "roads", "diagnose", "llm", "cli", "__main__"),
 ]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -3,8 +3,11 @@
 The layers, each of which imports only from those above it: scenarios, sampling and policies (the
 world), losses, rewards, objectives and rl (the objective), gradients, exact, values, kernels and
 identities (the calculus), simulation, trajectory, properties, decomposition, sweeps and attribution
-(running), plots, paper, why and roads (showing), cli.
+(running), plots, paper, why and roads (showing), diagnose and llm (the bridge), cli.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from toymodel import (
     attribution,
@@ -110,3 +113,13 @@ __all__ = [
     "why",
     "worlds",
 ]
+
+
+if TYPE_CHECKING:
+    from toymodel import llm as llm
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "llm":  # late: nothing else of the library needs what it imports
+            return importlib.import_module("toymodel.llm")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

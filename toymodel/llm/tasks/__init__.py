@@ -1,0 +1,5 @@
+"""Tasks made here from scratch: prompts, right answers, and a verifier that scores any answer."""
+
+from toymodel.llm.tasks.base import Score, Task
+
+__all__ = ["Score", "Task"]
