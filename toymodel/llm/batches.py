@@ -1,0 +1,184 @@
+"""From preference data to padded batches, as TRL makes them; a bad row is refused by its number."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from toymodel._errors import InputError, refuse
+
+_COLUMNS = ("prompt", "chosen", "rejected")
+
+
+@dataclasses.dataclass(frozen=True)
+class PairTokens:
+    """A pair as tokens.
+
+    Args:
+        prompt: token numbers of the prompt.
+        chosen: token numbers of the chosen response, with the end of the sequence.
+        rejected: the same of the rejected one.
+    """
+
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+
+def tokenise(
+    tokenizer: Any, rows: Iterable[Mapping[str, Any]], *, max_length: int | None = None
+) -> list[PairTokens]:
+    """Tokens of preference rows, cut where prompt alone and prompt with response part.
+
+    Args:
+        tokenizer: of transformers; conversational rows need its chat template.
+        rows: each with ``prompt``, ``chosen``, ``rejected``: texts, or lists of messages.
+        max_length: of prompt and response together, in tokens; longer rows are refused.
+
+    Raises:
+        InputError: a missing column, an empty or over-long response, or a pair of two equal
+            responses, with the number of the row.
+    """
+    return [_tokenised(tokenizer, row, at, max_length) for at, row in enumerate(rows)]
+
+
+def collate(
+    pairs: Sequence[PairTokens],
+    pad_token: int,
+    *,
+    max_length: int | None = None,
+    keep_end: bool = False,
+) -> dict[str, torch.Tensor]:
+    """A batch of pairs: chosen rows above rejected ones, padded on the right.
+
+    Args:
+        pairs: at least one.
+        pad_token: the number of the padding token.
+        max_length: longer rows are cut.
+        keep_end: cut them at their start rather than at their end.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` and ``completion_mask``, each [2 pair, token].
+
+    Example:
+        >>> batch = collate([PairTokens((1, 2), (3,), (4, 5))], pad_token=0)
+        >>> batch["input_ids"].tolist(), batch["completion_mask"].tolist()
+        ([[1, 2, 3, 0], [1, 2, 4, 5]], [[0, 0, 1, 0], [0, 0, 1, 1]])
+    """
+    cut = slice(None)
+    if max_length is not None:
+        cut = slice(-max_length, None) if keep_end else slice(max_length)
+    rows = [(p.prompt, p.chosen) for p in pairs] + [(p.prompt, p.rejected) for p in pairs]
+    ids = [torch.tensor((prompt + response)[cut]) for prompt, response in rows]
+    masks = [
+        torch.tensor(([0] * len(prompt) + [1] * len(response))[cut]) for prompt, response in rows
+    ]
+
+    def padded(parts: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=value)
+
+    return {
+        "input_ids": padded(ids, pad_token),
+        "attention_mask": padded([torch.ones_like(row) for row in ids], 0),
+        "completion_mask": padded(masks, 0),
+    }
+
+
+def mismatched(batch: Mapping[str, torch.Tensor], pad_token: int) -> dict[str, torch.Tensor]:
+    """The same batch with each response after the next pair's prompt (KTO's estimate of the KL).
+
+    Args:
+        batch: of `collate`, of two pairs at least.
+        pad_token: the number of the padding token.
+
+    Raises:
+        InputError: one pair alone, which no other prompt can be taken for.
+    """
+    inside, response = batch["attention_mask"].bool(), batch["completion_mask"].bool()
+    rows = batch["input_ids"]
+    count = len(rows) // 2
+    if count < 2:
+        raise refuse("batch", "one pair", "two pairs or more, for a loss that estimates KL")
+    prompts = [tuple(rows[i][inside[i] & ~response[i]].tolist()) for i in range(count)]
+    answers = [tuple(rows[i][response[i]].tolist()) for i in range(2 * count)]
+    pairs = [
+        PairTokens(prompts[(i + 1) % count], answers[i], answers[count + i]) for i in range(count)
+    ]
+    return {name: part.to(rows.device) for name, part in collate(pairs, pad_token).items()}
+
+
+def pad_token_of(tokenizer: Any) -> int:
+    """The padding token's number: the end of the sequence where there is none, as TRL does.
+
+    Raises:
+        InputError: neither is set.
+    """
+    found = tokenizer.pad_token_id
+    found = tokenizer.eos_token_id if found is None else found
+    if found is None:
+        expected = "a tokenizer with a padding token or an end of the sequence"
+        raise refuse("tokenizer", "neither", expected, "set tokenizer.pad_token")
+    return int(found)
+
+
+def _tokenised(
+    tokenizer: Any, row: Mapping[str, Any], at: int, max_length: int | None
+) -> PairTokens:
+    missing = [name for name in _COLUMNS if name not in row]
+    if missing:
+        raise refuse(
+            f"row {at}",
+            f"columns {', '.join(map(str, row))}",
+            f"{', '.join(_COLUMNS)}",
+            "rename or add columns; rows without prompt are for toymodel.llm.load_pairs",
+        )
+    if row["chosen"] == row["rejected"]:
+        raise refuse(f"row {at}", "chosen and rejected that are equal", "two different responses")
+    for name in ("chosen", "rejected"):
+        if not row[name]:
+            raise refuse(f"row {at}, {name!r}", row[name], "a response that is not empty")
+    whole = [_whole(tokenizer, row["prompt"], row[name]) for name in ("chosen", "rejected")]
+    prompt = _prompt(tokenizer, row["prompt"])
+    start = min(_common(prompt, tokens) for tokens in whole)
+    longest = max(map(len, whole))
+    if max_length is not None and longest > max_length:
+        expected = f"at most {max_length} with prompt"
+        mend = "filter the row, shorten it, or raise max_length"
+        raise refuse(f"row {at}", f"a response of {longest} tokens with its prompt", expected, mend)
+    return PairTokens(tuple(prompt[:start]), *(tuple(tokens[start:]) for tokens in whole))
+
+
+def _prompt(tokenizer: Any, prompt: Any) -> list[int]:
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt)["input_ids"])
+    return _chat(tokenizer, prompt, add_generation_prompt=True)
+
+
+def _whole(tokenizer: Any, prompt: Any, response: Any) -> list[int]:
+    if not isinstance(prompt, str):
+        return _chat(tokenizer, [*prompt, *response])
+    end = tokenizer.eos_token or ""
+    text = prompt + (response if response.endswith(end) else response + end)
+    return list(tokenizer(text)["input_ids"])
+
+
+def _chat(tokenizer: Any, messages: Sequence[Any], **options: bool) -> list[int]:
+    try:
+        found = tokenizer.apply_chat_template(messages, return_dict=True, **options)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"tokenizer: it cannot render messages ({error}), expected a chat template. To mend "
+            "it: set tokenizer.chat_template, or give prompts and responses as texts."
+        ) from None
+    return list(found["input_ids"])
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    same = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        same += 1
+    return same
