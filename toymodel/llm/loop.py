@@ -85,7 +85,7 @@ def train(
         if max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         optimiser.step()
-        found.append(float(objective.value))
+        found.append(float(objective.value.detach()))
     return found
 
 

@@ -80,10 +80,10 @@ def surrogate(
     """
     with _on_the_host(policy.total.dtype):
         pairs = pair_batch(policy, reference, mismatched)
-        values, chosen, rejected, *beyond = map(np.array, jax.tree.leaves(_evaluate(loss, pairs)))
+        values, chosen, rejected, *beyond = [np.array(part) for part in _evaluate(loss, pairs)]
     weighted = _dot(chosen, rejected, policy.total)
     if any(np.any(slope) for slope in beyond):
-        weighted = weighted + _dot(*beyond, policy.excess)
+        weighted = weighted + _dot(beyond[0], beyond[1], policy.excess)
     weighted = weighted / len(values)
     exact = torch.as_tensor(np.mean(values), dtype=weighted.dtype, device=weighted.device)
     return Objective(weighted - weighted.detach() + exact, chosen, rejected, values)
