@@ -8,13 +8,21 @@ from typing import Any
 
 #: Where each public name is.
 _WHERE = {
+    "Alarms": "alarms",
     "DPOTrainer": "trainer",
+    "Limits": "alarms",
     "PairTokens": "batches",
+    "Probe": "probes",
+    "PropertiesCallback": "callback",
     "collate": "batches",
     "tokenise": "batches",
-    "halves": "halves",
+    "halves": "gradients",
+    "loss_of": "trl_losses",
     "pair_batch": "sequences",
-    "surrogate": "surrogate",
+    "rephrased": "probes",
+    "score": "sequences",
+    "standard_probes": "probes",
+    "surrogate": "objective",
     "train": "loop",
 }
 

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from toymodel import losses
 from toymodel._errors import refuse, whole
 from toymodel.llm.batches import PairTokens, collate, mismatched
+from toymodel.llm.objective import Objective, needs, surrogate
 from toymodel.llm.sequences import Scored, score
-from toymodel.llm.surrogate import Objective, needs, surrogate
 from toymodel.losses import PreferenceLoss
 
 Watch = Callable[[int, Objective, Scored], None]

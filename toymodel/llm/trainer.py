@@ -12,8 +12,8 @@ from toymodel import losses
 from toymodel._errors import refuse
 from toymodel.llm import extra
 from toymodel.llm.batches import mismatched
+from toymodel.llm.objective import Objective, needs, surrogate
 from toymodel.llm.sequences import Scored
-from toymodel.llm.surrogate import Objective, needs, surrogate
 from toymodel.losses import PreferenceLoss
 
 extra.check_trl()

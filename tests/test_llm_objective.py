@@ -13,10 +13,10 @@ import toymodel as tm
 from tests.llm_models import ROWS, model, tokenizer
 from tests.strategies import every_loss, usual
 from toymodel.llm import batches
-from toymodel.llm.halves import halves
+from toymodel.llm.gradients import halves
 from toymodel.llm.loop import evaluate
+from toymodel.llm.objective import needs, surrogate
 from toymodel.llm.sequences import Scored, pair_batch, score
-from toymodel.llm.surrogate import needs, surrogate
 from toymodel.losses import PairBatch
 
 PAIRS = batches.tokenise(tokenizer(), ROWS)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch
 
+from toymodel.llm.objective import Objective
 from toymodel.llm.sequences import Scored
-from toymodel.llm.surrogate import Objective
 
 
 @dataclasses.dataclass(frozen=True)

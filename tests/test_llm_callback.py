@@ -1,0 +1,203 @@
+"""The callback in the installed TRL: what it logs, what it costs, and that it disturbs nothing."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import toymodel as tm
+from tests.llm_models import ROWS, WORDS, model, tokenizer
+from tests.test_llm_trainer import logs, offline, trainer
+from toymodel.llm import batches, measuring, probes
+from toymodel.llm.journal import Journal
+from toymodel.llm.sequences import score
+
+__all__ = ["offline"]  # a fixture
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of TRL and of what it imports
+PAIRS = batches.tokenise(tokenizer(), ROWS)
+OPTIONS = {"vocabulary": 23, "pad_token": 0, "end_token": 1}
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def watched(folder, *, callback=None, cls=None, **options):
+    made = trainer(cls or tm.llm.DPOTrainer, folder, **options)
+    watcher = tm.llm.PropertiesCallback(made, **{"every": 1, "samples": 4, **(callback or {})})
+    made.add_callback(watcher)
+    return made, watcher
+
+
+def test_what_is_logged(tmp_path):
+    made, watcher = watched(tmp_path, loss="dpo", steps=6)
+    entries = logs(made)
+    found = records(watcher.path)
+    assert found[0]["toymodel"] == tm.__version__
+    assert [record["step"] for record in found[1:]] == list(range(7))
+    first, last = found[1], found[-1]
+    for name in ("greedy", "sampled", "other_chosen", "other_rejected", "permuted", "random"):
+        assert math.isfinite(first[f"probes/{name}"])
+        assert 0 <= first[f"mass/{name}"] <= 1
+    assert first["kl"] == pytest.approx(0, abs=1e-9)
+    assert last["kl"] > 0
+    assert "gradients/cosine" in first
+    assert "gradients/cosine" not in found[2]
+    assert (
+        last["logps/chosen"] - last["logps/rejected"]
+        > first["logps/chosen"] - first["logps/rejected"]
+    )
+    assert entries[2]["properties/logps/chosen"] == pytest.approx(found[4]["logps/chosen"])
+    assert {"logps/chosen", "rewards/margins"} <= set(entries[0])  # TRL's own stay
+
+
+def test_numbers_are_the_models(tmp_path):
+    made, watcher = watched(tmp_path, loss=tm.losses.FlexDPO(0.3, 0.1), steps=1)
+    made.train()
+    first = records(watcher.path)[1]
+    data = batches.collate(PAIRS, pad_token=0)
+    with torch.no_grad():
+        policy, reference = score(model(), data), score(model(1), data)
+    chosen, rejected = policy.total.numpy().reshape(2, -1)
+    assert first["logps/chosen"] == pytest.approx(chosen.mean(), rel=1e-5)
+    tokens = policy.lengths.numpy().reshape(2, -1)[1].sum()
+    assert first["logps/rejected_per_token"] == pytest.approx(rejected.sum() / tokens, rel=1e-5)
+    from toymodel.llm.sequences import pair_batch
+
+    slopes = tm.losses.FlexDPO(0.3, 0.1).slopes(pair_batch(policy, reference))
+    assert first["slopes/chosen"] == pytest.approx(float(slopes[0].mean()), rel=1e-4)
+    assert first["slopes/rejected"] == pytest.approx(float(slopes[1].mean()), rel=1e-4)
+
+
+def test_training_is_not_disturbed(tmp_path):
+    alone = logs(trainer(tm.llm.DPOTrainer, tmp_path / "a", loss="dpo", steps=5))
+    made, _ = watched(tmp_path / "b", loss="dpo", steps=5)
+    for one, other in zip(alone, logs(made), strict=True):
+        assert other["loss"] == one["loss"]
+        assert other["grad_norm"] == one["grad_norm"]
+    assert made.model.training
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "sppo_hard", "apo_down", "sft"])
+def test_trls_own_trainer_and_losses(tmp_path, kind):
+    from trl import DPOTrainer
+
+    made, watcher = watched(tmp_path, cls=DPOTrainer, loss_type=[kind], beta=0.3)
+    entry = logs(made)[0]
+    assert len(records(watcher.path)) == 5
+    data = batches.collate(PAIRS, pad_token=0)
+    loss = tm.llm.loss_of(made)
+    with torch.no_grad():
+        found = tm.llm.surrogate(loss, score(model(), data), score(model(1), data))
+    assert entry["loss"] == pytest.approx(float(found.value), rel=1e-4)
+
+
+def test_alarms_and_fresh_samples(tmp_path, caplog):
+    callback = {
+        "checker": lambda prompt, answer: answer.startswith("w"),
+        "limits": tm.llm.Limits(drop=0.5, degradation=0.1, dispersion=0.01),
+    }
+    made, watcher = watched(tmp_path, loss="dpo", steps=30, learning_rate=3e-2, callback=callback)
+    made.train()
+    found = records(watcher.path)
+    assert "drop" in watcher.onsets
+    step = watcher.onsets["drop"]
+    fall = [r["logps/rejected"] - found[1]["logps/rejected"] for r in found[1:]]
+    assert fall[step] <= -0.5 < min(fall[:step])
+    assert "drop" in found[step + 1]["onsets"]
+    assert "drop has set in" in caplog.text
+    assert all(0 <= r["malformed_share"] <= 1 and math.isfinite(r["kl_policy"]) for r in found[1:])
+
+
+def test_a_run_that_goes_on_watches_the_same(tmp_path):
+    options = {"loss": "dpo", "save_strategy": "steps", "save_steps": 2}
+    straight, watcher = watched(tmp_path / "a", steps=4, **options)
+    straight.train()
+    stopped, other = watched(tmp_path / "b", steps=4, **options)
+    stopped.train()
+    with other.path.open("a") as file:
+        file.write('{"step": 99, "torn')  # killed while writing
+    again, resumed = watched(tmp_path / "b", steps=4, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-2"))
+    for one, two in zip(records(watcher.path), records(resumed.path), strict=True):
+        for key, value in one.items():
+            if key.startswith(("logps", "probes", "mass", "kl")):
+                assert two[key] == pytest.approx(value, rel=1e-5, abs=1e-7), key
+
+
+def test_the_default_interval_keeps_its_share(tmp_path):
+    made, watcher = watched(tmp_path, loss="dpo", steps=60, callback={"every": None})
+    made.train()
+    steps = [record["step"] for record in records(watcher.path)[1:]]
+    assert steps[0] == 0
+    assert steps[-1] == 60
+    assert len(steps) < 40  # each costs more than a step of so small a model
+
+
+def test_probes():
+    policy = model()
+    found = {p.name: p for p in probes.standard_probes(policy, PAIRS, samples=8, **OPTIONS)}
+    assert found["other_chosen"].responses[0] == PAIRS[1].chosen
+    assert sorted(found["permuted"].responses[3]) == sorted(PAIRS[3].chosen)
+    assert [len(r) for r in found["random"].responses] == [len(p.chosen) for p in PAIRS]
+    assert len(found["sampled"].responses) == 32
+    again = {p.name: p for p in probes.standard_probes(policy, PAIRS, samples=8, **OPTIONS)}
+    assert found == again
+    with torch.no_grad():
+        ids = torch.tensor([PAIRS[0].prompt])
+        for token in found["greedy"].responses[0]:
+            assert int(policy(ids).logits[0, -1].argmax()) == token
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+
+
+def test_samples_are_the_models():
+    policy, count = model(), 4000
+    drawn = probes.generate(
+        policy, [PAIRS[0].prompt] * count, pad_token=0, end_token=1, max_new_tokens=1, seed=0
+    )
+    with torch.no_grad():
+        expected = torch.softmax(policy(torch.tensor([PAIRS[0].prompt])).logits[0, -1], -1).numpy()
+    found = np.bincount([row[0] for row in drawn], minlength=len(expected)) / count
+    error = np.sqrt(expected * (1 - expected) / count)
+    assert (np.abs(found - expected) < 4.5 * error + 1e-9).all()
+
+
+def test_mass_counts_a_response_once():
+    policy = model()
+    probe = probes.Probe("sampled", (PAIRS[0].prompt,) * 3, ((3, 1), (3, 1), (4, 1)), (0, 0, 0))
+    now = measuring.measure(policy, [probe], 0)
+    values = np.exp(now.by_probe["sampled"])
+    found = measuring.summary([probe], now, now)
+    assert found["support_mass"] == pytest.approx(values[0] + values[2])
+    assert found["outside"] == pytest.approx(1 - values[0] - values[2])
+
+
+def test_a_users_probe():
+    probe = probes.rephrased(tokenizer(), PAIRS, ["w1 w2", *WORDS[1:4]])
+    assert probe.responses[0] == (4, 5, 1)
+    with pytest.raises(tm.InputError, match="one for each of 4"):
+        probes.rephrased(tokenizer(), PAIRS, ["w1"])
+    with pytest.raises(tm.InputError, match="a token at least"):
+        probes.rephrased(tokenizer(), PAIRS, ["", *WORDS[1:4]])
+
+
+def test_journals_and_probes_that_are_damaged(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 0}\nnonsense\n{"step": 1}\n')
+    with pytest.raises(tm.InputError, match="line 2"):
+        Journal(path).go_on(1)
+    (tmp_path / "p.json").write_text("[{}]")
+    with pytest.raises(tm.InputError, match="start anew"):
+        probes.load(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [({"every": 0}, "every"), ({"watch": 1}, "two pairs"), ({"samples": -1}, "samples")],
+)
+def test_settings_that_are_refused(tmp_path, callback, message):
+    with pytest.raises(tm.InputError, match=message):
+        watched(tmp_path, loss="dpo", callback=callback)
