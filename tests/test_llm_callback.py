@@ -10,7 +10,7 @@ import torch
 import toymodel as tm
 from tests.llm_models import ROWS, WORDS, model, tokenizer
 from tests.test_llm_trainer import logs, offline, trainer
-from toymodel.llm import batches, measuring, probes
+from toymodel.llm import batches, measuring, overlap, probes
 from toymodel.llm.journal import Journal
 from toymodel.llm.sequences import score
 
@@ -173,6 +173,23 @@ def test_mass_counts_a_response_once():
     found = measuring.summary([probe], now, now)
     assert found["support_mass"] == pytest.approx(values[0] + values[2])
     assert found["outside"] == pytest.approx(1 - values[0] - values[2])
+
+
+def test_shared_and_own_tokens():
+    pairs = [*PAIRS, batches.PairTokens((5,), (6, 7, 8, 1), (6, 9, 8, 1))]
+    with torch.no_grad():
+        scored = score(model(), batches.collate(pairs, pad_token=0))
+    found = overlap.by_kind(scored, pairs)
+    starts = [len(pair.prompt) - 1 for pair in pairs]
+    row = scored.log_probs.numpy()
+    shared = [row[1, starts[1]], row[2, starts[2]], row[4, starts[4]]]
+    assert found["tokens/chosen_common_prefix"] == pytest.approx(np.mean(shared), rel=1e-5)
+    later = [row[2, starts[2] + 2], row[4, starts[4] + 2], row[4, starts[4] + 3]]
+    assert found["tokens/chosen_common_later"] == pytest.approx(np.mean(later), rel=1e-5)
+    total = sum(values.sum() for values in row[:5])
+    own = total - sum(shared) - sum(later)
+    count = sum(len(pair.chosen) for pair in pairs) - 6
+    assert found["tokens/chosen_own"] == pytest.approx(own / count, rel=1e-5)
 
 
 def test_a_users_probe():

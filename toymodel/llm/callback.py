@@ -27,12 +27,12 @@ class PropertiesCallback(TrainerCallback):
     """Logs what the three properties are read from, on pairs that stay the same all along.
 
     At each record: mean log-probabilities of the watched pairs and of all probes, by response and
-    by token; the loss's slopes and log |dL/dpi-| - log |dL/dpi+|; now and then the norms of both
-    halves of the gradient in parameters and their cosine; an estimate of KL(pi0 || pi); the
-    probability of every probe set, so where the mass is; and with a checker, from fresh samples,
-    the share of malformed answers and an estimate of KL(pi || pi0). They go to a JSONL file, which
-    ``toymodel diagnose`` reads, and as ``properties/...`` to TRL's own log. When a property sets
-    in, a warning says so.
+    by token, and of the tokens that chosen and rejected share; the loss's slopes and
+    log |dL/dpi-| - log |dL/dpi+|; now and then the norms of both halves of the gradient in
+    parameters and their cosine; an estimate of KL(pi0 || pi); the probability of every probe set,
+    so where the mass is; and with a checker, from fresh samples, the share of malformed answers
+    and an estimate of KL(pi || pi0). They go to a JSONL file, which ``toymodel diagnose`` reads,
+    and as ``properties/...`` to TRL's own log. When a property sets in, a warning says so.
 
     Args:
         trainer: TRL's ``DPOTrainer``, or ours.

@@ -15,6 +15,7 @@ from toymodel.llm.batches import PairTokens, collate, mismatched
 from toymodel.llm.gradients import halves
 from toymodel.llm.measuring import Checker, Measured, measure, response_log_probs, summary
 from toymodel.llm.objective import needs, surrogate
+from toymodel.llm.overlap import by_kind
 from toymodel.llm.probes import Probe
 from toymodel.llm.sequences import score
 from toymodel.llm.trl_losses import loss_of
@@ -129,6 +130,7 @@ class Watcher:
         with torch.set_grad_enabled(gradients):
             policy = score(model, self._batch, concentration="concentration" in self._needs)
             objective = surrogate(self.loss, policy, self._reference, self._log_ratio(model))
+        found |= by_kind(policy, self._pairs)
         found["slopes/chosen"] = float(np.mean(objective.chosen))
         found["slopes/rejected"] = float(np.mean(objective.rejected))
         found["slopes/log_ratio"] = objective.log_ratio(policy)
