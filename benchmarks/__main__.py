@@ -5,7 +5,7 @@ import datetime
 import json
 from pathlib import Path
 
-from benchmarks import first, machine, memory, scaling, workers
+from benchmarks import first, machine, memory, scaling, watching, workers
 from benchmarks.harness import Contender, race, ratios
 
 OURS = "toymodel, all cores"
@@ -69,6 +69,7 @@ SECTIONS = {
     "scaling": scaling.run,
     "first": first.run,
     "memory": memory.run,
+    "watching": watching.run,
 }
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tests.strategies import compiled, positive
 from toymodel import exact, optimisers
 from toymodel.exact import crossover_margin, furthest_ratio
 from toymodel.losses import PairBatch
+from toymodel.paper import claims
 from toymodel.why import _shared, flex, flex_forces, flex_rules, sft, sft_quiet, sft_rules
 from toymodel.why.flex_forces import FORMS, SplitFlex, strengths
 from toymodel.why.sft_thresholds import even_sft_weight, quiet_sft_weight
@@ -192,7 +193,7 @@ def test_activity_and_kernel_by_brute_force():
 @given(st.integers(1, 200), st.data())
 def test_wilsons_interval_solves_its_equation(trials, data):
     successes = data.draw(st.integers(0, trials))
-    p, low, high = _shared.share(successes, trials)
+    p, low, high = claims.share(successes, trials)
     assert 0 - 1e-12 <= low <= p + 1e-12
     assert p <= high + 1e-12 <= 1 + 2e-12
     for end in (low, high):

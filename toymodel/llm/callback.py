@@ -18,7 +18,7 @@ from toymodel.llm.probes import Probe
 from toymodel.llm.watching import Watcher
 
 _LOG = logging.getLogger("toymodel")
-_SHARE = 0.08  # of a run's time that watching may take where `every` is left out
+_SHARE = 0.06  # of a run's time that watching may take where `every` is left out
 _INTERVALS = (1, 2, 5)
 _WARM = 3  # steps that are timed before the interval is chosen
 
@@ -39,7 +39,7 @@ class PropertiesCallback(TrainerCallback):
         probes: more probes, such as `toymodel.llm.rephrased`, beside the standard ones.
         watch: how many pairs of the training data are watched, or which (their numbers).
         every: steps between records. Default: the least of 1, 2, 5, 10, 20, ... for which
-            records take less than 8 % of the time, found by timing the first steps.
+            records take less than 6 % of the time, found by timing the first steps.
         gradients_every: records between those with gradients in parameters; 0: never.
         samples: samples a prompt before training, whose mass is followed; 0: none.
         checker: prompt and answer, as texts -> whether the answer is well-formed.

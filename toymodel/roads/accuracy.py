@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from toymodel import worlds
+from toymodel.paper.claims import claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy
 from toymodel.roads.accuracy_picture import draw
 from toymodel.roads.accuracy_runs import ARMS, SCALE, Run, blockwise, relabel, sft
-from toymodel.why._shared import claim, with_interval
 from toymodel.worlds import World
 
 #: The worlds: a seed each.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from toymodel.paper.claims import DEGRADATION, DISPERSION, DROP, claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.roads.contest_methods import METHODS, ORACLE
 from toymodel.roads.contest_picture import draw
@@ -27,7 +28,6 @@ from toymodel.roads.contest_runs import (
     learned_rewards,
 )
 from toymodel.roads.contest_worlds import CONDITIONS, make
-from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim, with_interval
 
 #: Divergences at which the frontier is read (nats).
 DIVERGENCES = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)

@@ -14,12 +14,12 @@ import numpy as np
 import xarray as xr
 
 from toymodel import worlds
+from toymodel.paper.claims import claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy
 from toymodel.roads.overoptimisation_picture import draw
 from toymodel.roads.overoptimisation_runs import PATHS, trace
 from toymodel.scenarios import build
-from toymodel.why._shared import claim, with_interval
 from toymodel.worlds import World
 
 #: The worlds: a seed each.

@@ -13,11 +13,11 @@ import xarray as xr
 from toymodel import gradients, optimisers, sweeps
 from toymodel.attribution import estimate
 from toymodel.losses import DPO, PairBatch
+from toymodel.paper.claims import DEGRADATION, claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.scenarios import both_on_policy
 from toymodel.sweeps import Sweep, geomspace
-from toymodel.why._shared import DEGRADATION, claim, with_interval
 from toymodel.why.beta_picture import draw
 
 BETAS = tuple(geomspace(0.01, 10, 13))

@@ -15,13 +15,13 @@ import xarray as xr
 from toymodel import optimisers, scenarios, sweeps
 from toymodel.attribution import Switches, attribute, estimate
 from toymodel.losses import DPO
+from toymodel.paper.claims import DEGRADATION, claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
 from toymodel.scenarios import Scenario
 from toymodel.sweeps import Axis, Sweep
 from toymodel.why import chosen_depth
-from toymodel.why._shared import DEGRADATION, claim, with_interval
 from toymodel.why.chosen_picture import draw
 from toymodel.why.chosen_steps import MEASURED, trace
 

@@ -7,12 +7,12 @@ import numpy as np
 import xarray as xr
 
 from toymodel import optimisers, scenarios, sweeps
+from toymodel.paper.claims import DEGRADATION, DROP, claim, with_interval
 from toymodel.paper.report import Claim
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
 from toymodel.scenarios import Scenario
 from toymodel.sweeps import Axis, Sweep
-from toymodel.why._shared import DEGRADATION, DROP, claim, with_interval
 
 NETWORK = MLP(hidden=(100, 100))
 SGD_RATE = 0.3

@@ -14,9 +14,9 @@ import xarray as xr
 
 from toymodel import worlds
 from toymodel.losses import DPO
+from toymodel.paper.claims import DEGRADATION, DISPERSION, claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy, Tabular
-from toymodel.why._shared import DEGRADATION, DISPERSION, claim, with_interval
 from toymodel.why.epoch_picture import draw
 from toymodel.why.epoch_runs import MEASURED, schedule, trace
 from toymodel.worlds import Split, World

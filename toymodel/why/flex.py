@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 
 from toymodel import scenarios, sweeps
+from toymodel.paper.claims import DEGRADATION, claim, least_claim
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.sweeps import Sweep, paired
 from toymodel.why import flex_rules
-from toymodel.why._shared import DEGRADATION, claim, least_claim, of_pairs
+from toymodel.why._shared import of_pairs
 from toymodel.why.flex_forces import FORMS, SplitFlex, strengths
 from toymodel.why.flex_picture import draw
 

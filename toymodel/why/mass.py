@@ -15,13 +15,13 @@ from toymodel import plots, scenarios
 from toymodel.attribution.effects import estimate
 from toymodel.decomposition import grouped
 from toymodel.optimisers import get as optimiser
+from toymodel.paper.claims import DEGRADATION, DISPERSION, DROP, claim
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.plots.pushes import stacked
 from toymodel.plots.style import ROLE_COLOURS
 from toymodel.scenarios import Role
 from toymodel.simulation import simulate
-from toymodel.why._shared import DEGRADATION, DISPERSION, DROP, claim
 
 _SPLIT = 100  # steps of the run that are split into their parts
 _SPLIT_SEEDS = 8

@@ -12,10 +12,10 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from toymodel._typing import ArrayLike
+from toymodel.paper.claims import claim, least_claim, with_interval
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import Autoregressive, PrefixTabular
 from toymodel.sequences import TokenKind
-from toymodel.why._shared import claim, least_claim, with_interval
 from toymodel.why.overlap_picture import draw
 from toymodel.why.overlap_runs import SPACE, trained, worlds
 

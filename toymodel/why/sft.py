@@ -11,11 +11,11 @@ import xarray as xr
 
 from toymodel import optimisers
 from toymodel.attribution import estimate
+from toymodel.paper.claims import claim
 from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.scenarios import both_on_policy
 from toymodel.why import sft_doses, sft_rules
-from toymodel.why._shared import claim
 from toymodel.why.sft_doses import CONDITIONS, EPSILONS, RATES
 from toymodel.why.sft_picture import draw
 from toymodel.why.sft_quiet import train_split

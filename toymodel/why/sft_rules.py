@@ -8,9 +8,9 @@ import xarray as xr
 
 from toymodel import scenarios, sweeps
 from toymodel.losses import SFTDPO
+from toymodel.paper.claims import DEGRADATION, share
 from toymodel.policies import MLP
 from toymodel.sweeps import Sweep, paired
-from toymodel.why._shared import DEGRADATION, share
 
 WIDTH, BETAS, RATES, STEPS = 32, (0.02, 0.1, 0.3), (1e-4, 1e-3), 2000
 #: Ways to choose gamma from beta.
