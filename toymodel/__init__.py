@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from toymodel import (
     attribution,
     decomposition,
+    diagnose,
     exact,
     gradients,
     identities,
@@ -78,6 +79,7 @@ __all__ = [
     "attribution",
     "between",
     "decomposition",
+    "diagnose",
     "exact",
     "geomspace",
     "gradient_flow",

@@ -1,0 +1,206 @@
+"""Which of the three properties a log shows: verdicts with sizes, intervals and onsets."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from toymodel.diagnose.curves import LEAST_RECORDS, Interval, Windows, windows
+from toymodel.diagnose.log import Track
+from toymodel.diagnose.series import NATS, REWARD, Half
+from toymodel.properties import Thresholds
+
+YES, NO, UNDECIDED, NOT_IN_LOG = "yes", "no", "undecided", "not in the log"
+
+#: A fall that is not certain is none if it is below this share of the largest change of either
+#: half, or of the chosen's certain rise.
+NEGLIGIBLE, OF_THE_RISE = 0.05, 0.5
+#: The model's own answers before training, best first: mass, then mean log-probabilities.
+OWN_ANSWERS = ("support_mass", "probes/sampled", "probes/greedy")
+_PROBE = "probes/"
+
+_NAN = math.nan
+_UNKNOWN = Interval(_NAN, _NAN, _NAN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What the log says about one property.
+
+    Args:
+        name: drop, degradation or dispersion.
+        verdict: "yes", "no", "undecided" or "not in the log".
+        size: how far, with its interval; NaN where not known.
+        unit: of the size.
+        since: the step from which the curve shows it; NaN: never.
+        certain: the step by which the interval shows it; NaN: never.
+        peak: the step of the highest window, for falls from a peak; NaN elsewhere.
+        text: the same as a sentence.
+    """
+
+    name: str
+    verdict: str
+    size: Interval
+    unit: str
+    since: float
+    certain: float
+    peak: float
+    text: str
+
+
+def drop(half: Half, limits: Thresholds) -> Finding:
+    """Whether the rejected fell tenfold (the onset of the three properties' own definition)."""
+    cut = half.windows
+    if cut is None:
+        return _too_few("drop", half)
+    change = cut.change()
+    size = Interval(-change.size, -change.high, -change.low)
+    least = limits.drop if half.unit != REWARD else 0.0
+    falls = cut.mean[0] - cut.mean
+    since, certain = _first(cut, falls > least, 0), _first(cut, falls - cut.margin[0] > least, 0)
+    verdict = YES if size.low > least else NO if size.high < max(least, 1e-9) else UNDECIDED
+    told = f"The rejected {_moved(change, half.unit)} {_since_what(half)}"
+    judged = {
+        YES: f"more than tenfold since step {since:g}" if least else f"since step {since:g}",
+        NO: "less than tenfold" if least else "no fall",
+        UNDECIDED: "whether tenfold is undecided" if least else "a fall is undecided",
+    }
+    return Finding(
+        "drop", verdict, size, half.unit, since, certain, _NAN, f"{told}: {judged[verdict]}."
+    )
+
+
+def degradation(half: Half, limits: Thresholds, largest: float) -> Finding:
+    """Whether the chosen fell from its peak.
+
+    Args:
+        half: the chosen's curve.
+        limits: what counts; in units of reward any fall that is certain does.
+        largest: the largest change of either half, for scale.
+    """
+    cut = half.windows
+    if cut is None:
+        return _too_few("degradation", half)
+    least = limits.degradation if half.unit != REWARD else 0.0
+    size, peak = cut.fall(), cut.peak
+    falls = cut.mean[peak] - cut.mean
+    sure = np.array([cut.fall(end).low for end in range(len(cut.mean))])
+    certain = _first(cut, sure > least, peak)
+    whole = cut.change()
+    negligible = max(least, NEGLIGIBLE * largest, OF_THE_RISE * whole.low)
+    verdict = YES if size.low > least else NO if size.high < negligible else UNDECIDED
+    shown = verdict != NO and size.size > least
+    since = _first(cut, falls > least, peak) if shown else _NAN
+    start = f"The chosen {_moved(whole, half.unit)} {_since_what(half)}"
+    from_peak = f"{_range(size)} {half.unit} below its peak near step {cut.step[peak]:g}"
+    judged = {
+        YES: f"it ends {from_peak} and falls since step {since:g} (certain by {certain:g})",
+        NO: f"no fall from its peak beyond {size.high:.3g} {half.unit}",
+        UNDECIDED: f"a fall from its peak is undecided, between 0 and {size.high:.3g} {half.unit}",
+    }
+    return Finding(
+        "degradation",
+        verdict,
+        size,
+        half.unit,
+        since,
+        certain if verdict == YES else _NAN,
+        float(cut.step[peak]),
+        f"{start}; {judged[verdict]}.",
+    )
+
+
+def dispersion(track: Track, chosen: Finding, limits: Thresholds) -> Finding:
+    """Whether mass left the pair: from probes, since the pair's own curves cannot say it.
+
+    The model's own answers before training losing mass is dispersion only where the chosen did not
+    gain it, so the chosen's finding decides as well.
+    """
+    name = next((x for x in OWN_ANSWERS if len(track.curve(x)[0]) >= LEAST_RECORDS), None)
+    if name is None:
+        both = (
+            " The chosen fell from its peak, and what it lost is outside the pair; how much "
+            "that is in probability, and where it went, the log does not say."
+            if chosen.verdict == YES
+            else ""
+        )
+        text = f"No probe of the model's own answers was logged.{both}"
+        return Finding("dispersion", NOT_IN_LOG, _UNKNOWN, "", _NAN, _NAN, _NAN, text)
+    cut = windows(*track.curve(name))
+    size, peak = cut.fall(), cut.peak
+    is_mass = name == "support_mass"
+    unit = "of the mass" if is_mass else NATS
+    least = limits.dispersion if is_mass else limits.degradation
+    certain = _first(cut, np.array([cut.fall(k).low for k in range(len(cut.mean))]) > least, peak)
+    lost = size.low > least
+    kept = size.high < max(least, NEGLIGIBLE * float(np.ptp(cut.mean)))
+    verdict = YES if lost and chosen.verdict == YES else NO if kept else UNDECIDED
+    since = _first(cut, cut.mean[peak] - cut.mean > least, peak) if lost else _NAN
+    said = f"The model's own answers before training ({name}) lost {_range(size)} {unit}"
+    why = {
+        YES: f" since step {since:g}, and the chosen did not gain it",
+        NO: ": no more than noise",
+        UNDECIDED: (
+            "; whether the chosen gained it is not known" if lost else ": noise may explain it"
+        ),
+    }
+    return Finding(
+        "dispersion", verdict, size, unit, since, certain, float(cut.step[peak]),
+        f"{said}{why[verdict]}.{_receivers(track)}",
+    )  # fmt: skip
+
+
+def change_of(track: Track, name: str) -> Interval | None:
+    """From the first to the last window of a metric; None with fewer than eight records."""
+    step, value = track.curve(name)
+    return windows(step, value).change() if len(step) >= LEAST_RECORDS else None
+
+
+def _receivers(track: Track) -> str:
+    """Which probes gained, and which lost, for certain."""
+    ends = {name: change_of(track, name) for name in track.metrics if name.startswith(_PROBE)}
+    known = {name.removeprefix(_PROBE): x for name, x in ends.items() if x is not None}
+    gained = [f"{name} ({_signed(x)})" for name, x in known.items() if x.low > 0]
+    lost = [f"{name} ({_signed(x)})" for name, x in known.items() if x.high < 0]
+    text = f" Gained, in nats a sequence: {', '.join(gained)}." if gained else ""
+    text += f" Lost: {', '.join(lost)}." if lost else ""
+    return text or (" No probe changed for certain." if known else "")
+
+
+def _first(cut: Windows, happens: np.ndarray, start: int) -> float:
+    """Middle step of the first window after `start` in which something happens; NaN: none."""
+    later = np.flatnonzero(happens & (np.arange(len(happens)) > start))
+    return float(cut.step[later[0]]) if len(later) else _NAN
+
+
+def _too_few(name: str, half: Half) -> Finding:
+    count = len(half.step)
+    move = float(half.value[-1] - half.value[0]) if count else _NAN
+    text = (
+        f"{count} records of the {half.name} are too few to tell a change from noise (needed: "
+        f"{LEAST_RECORDS}); from the first to the last it moved by {move:+.3g} {half.unit}."
+    )
+    return Finding(name, UNDECIDED, _UNKNOWN, half.unit, _NAN, _NAN, _NAN, text)
+
+
+def _since_what(half: Half) -> str:
+    cut = half.windows
+    anchored = cut is not None and cut.anchored
+    return "against the reference" if anchored else "since the first records"
+
+
+def _moved(change: Interval, unit: str) -> str:
+    """``fell by 2.3 [1.9, 2.7] nats a sequence``."""
+    if change.low > 0:
+        return f"rose by {_range(change)} {unit}"
+    if change.high < 0:
+        return f"fell by {_range(Interval(-change.size, -change.high, -change.low))} {unit}"
+    return f"changed by {_signed(change)} {unit}"
+
+
+def _range(x: Interval) -> str:
+    return f"{x.size:.3g} [{x.low:.3g}, {x.high:.3g}]"
+
+
+def _signed(x: Interval) -> str:
+    return f"{x.size:+.2g} [{x.low:+.2g}, {x.high:+.2g}]"

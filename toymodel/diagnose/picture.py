@@ -1,0 +1,117 @@
+"""The picture of a diagnosis: both halves over training, windows, onsets, and probes."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from toymodel.diagnose.curves import LEAST_RECORDS, windows
+from toymodel.diagnose.findings import OWN_ANSWERS
+from toymodel.diagnose.series import Half
+from toymodel.plots.style import (
+    CHOSEN,
+    OUTSIDE,
+    REJECTED,
+    ROLE_COLOURS,
+    legend_below,
+    new_figure,
+    style,
+)
+from toymodel.scenarios import Role
+
+if TYPE_CHECKING:
+    from toymodel.diagnose.diagnosis import Diagnosis
+
+_PROBES = {
+    "probes/greedy": ("own greedy answers", "black", "-"),
+    "probes/sampled": ("own sampled answers", "black", "--"),
+    "probes/other_chosen": ("other prompts' chosen", ROLE_COLOURS[Role.OTHER_CHOSEN], "-"),
+    "probes/other_rejected": ("other prompts' rejected", ROLE_COLOURS[Role.OTHER_REJECTED], "-"),
+    "probes/permuted": ("permuted tokens", OUTSIDE, "--"),
+    "probes/random": ("random tokens", OUTSIDE, ":"),
+}
+_OTHERS = ("#CC79A7", "#7F4F24", "#999999")
+
+
+def draw(found: "Diagnosis") -> Figure:
+    """A panel for each half, and one for probes where there are any.
+
+    Args:
+        found: the diagnosis.
+
+    Returns:
+        The figure.
+    """
+    drop, degradation, _ = found.findings
+    probes = [name for name in found.log.main.metrics if name.startswith("probes/")]
+    with style():
+        figure, grid = new_figure(1, 3 if probes else 2, panel=(4.8, 3.6))
+        _half(grid[0, 0], found.chosen, CHOSEN, degradation.since, degradation.peak)
+        _half(grid[0, 1], found.rejected, REJECTED, drop.since, math.nan)
+        for axes, finding in zip(grid[0], (degradation, drop), strict=False):
+            axes.set_title(f"{finding.name}: {finding.verdict}")
+        if probes:
+            _probes(grid[0, 2], found, probes)
+        handles = grid[0, 0]
+        _explain(handles)
+        legend_below(figure, handles, columns=5)
+    return figure
+
+
+def _half(axes: Axes, half: Half, colour: str, since: float, peak: float) -> None:
+    """One half: records, windows, its band, its onset and its peak."""
+    axes.plot(half.step, half.value, ".", color=colour, markersize=4, alpha=0.35)
+    cut = half.windows
+    if cut is not None:
+        axes.plot(cut.step, cut.mean, "-", color=colour)
+        low, high = cut.mean - cut.margin[0], cut.mean + cut.margin[0]
+        axes.fill_between(cut.step, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.axhline(cut.mean[0], color="black", linewidth=0.8)
+        if math.isfinite(peak):
+            place = int(np.argmin(np.abs(cut.step - peak)))
+            axes.plot(peak, cut.mean[place], "D", color=colour, markersize=6)
+    if math.isfinite(since):
+        axes.axvline(since, color=colour, linestyle=":")
+        _beside(axes, since, f"step {since:g}")
+    what = {"log-ratio": r"log $\pi$ − log $\pi_0$", "log-probability": r"log $\pi$"}
+    axes.set(xlabel="training step (updates)")
+    axes.set_ylabel(f"{half.name}: {what.get(half.kind, 'reward')}\n({half.unit})")
+
+
+def _beside(axes: Axes, step: float, label: str) -> None:
+    """A label at the top of a vertical line."""
+    place = axes.get_xaxis_transform()
+    axes.text(step, 0.98, f" {label}", transform=place, va="top", fontsize=8)
+
+
+def _explain(axes: Axes) -> None:
+    """Entries of the legend that hold for both halves' panels."""
+    axes.plot([], [], ".", color="#555555", label="records")
+    axes.plot([], [], "-", color="#555555", label="windows")
+    axes.fill_between([], [], [], color="#555555", alpha=0.15, label="95 % of change since start")
+    axes.plot([], [], ":", color="#555555", label="shows since")
+    axes.plot([], [], "D", color="#555555", label="peak")
+
+
+def _probes(axes: Axes, found: "Diagnosis", probes: list[str]) -> None:
+    """Change of each probe's mean log-probability since its first window."""
+    others = iter(_OTHERS * len(probes))
+    for name in sorted(probes, key=lambda x: list(_PROBES).index(x) if x in _PROBES else 99):
+        step, value = found.log.main.curve(name)
+        known = _PROBES.get(name)
+        label, colour, line = known or (name.removeprefix("probes/"), next(others), "-.")
+        if len(step) >= LEAST_RECORDS:
+            cut = windows(step, value)
+            step, value = cut.step, cut.mean
+        axes.plot(step, value - value[0], line, color=colour, label=label)
+    since = found.findings[2].since
+    if math.isfinite(since):
+        axes.axvline(since, color="black", linestyle=":")
+        _beside(axes, since, f"step {since:g}")
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="training step (updates)", ylabel="probes: change of log π (nats a sequence)")
+    own = any(name in found.log.main.metrics for name in OWN_ANSWERS)
+    axes.set_title(f"dispersion: {found.findings[2].verdict}" if own else "probes")
+    axes.legend(fontsize=8, loc="best")
