@@ -70,11 +70,11 @@ def train(
         model.parameters(), lr=learning_rate, weight_decay=0.0
     )
     model.train()
-    batches = list(_order(len(pairs), batch_size, epochs, seed))
+    batches = list(shuffled(len(pairs), batch_size, epochs, seed))
     device = next(model.parameters()).device
     found = []
     for step, rows in enumerate(
-        tqdm(batches, desc="training", unit="step", delay=2, disable=_hidden(progress))
+        tqdm(batches, desc="training", unit="step", delay=2, disable=hidden(progress))
     ):
         batch = {k: v.to(device) for k, v in collate([pairs[i] for i in rows], pad_token).items()}
         objective, policy = evaluate(model, reference, batch, loss, wanted, pad_token)
@@ -123,12 +123,14 @@ def evaluate(
     return surrogate(loss, policy, theirs, log_ratio), policy
 
 
-def _order(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[np.ndarray]:
+def shuffled(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each mini-batch, [row]; every row once an epoch, in a new order."""
     random = np.random.default_rng(seed)
     for _ in range(epochs):
-        shuffled = random.permutation(count)
-        yield from np.split(shuffled, range(batch_size, count, batch_size))
+        order = random.permutation(count)
+        yield from np.split(order, range(batch_size, count, batch_size))
 
 
-def _hidden(progress: bool | None) -> bool | None:
+def hidden(progress: bool | None) -> bool | None:
+    """What tqdm calls ``disable``, from what users call ``progress``."""
     return None if progress is None else not progress
