@@ -3,7 +3,9 @@
 import dataclasses
 import math
 
-from toymodel.diagnose.curves import LEAST_RECORDS, Interval, Windows, windows
+import numpy as np
+
+from toymodel.diagnose.curves import LEAST_RECORDS, Windows, windows
 from toymodel.diagnose.findings import NO, YES, Finding
 from toymodel.diagnose.log import Log, Track
 from toymodel.diagnose.series import Half
@@ -15,6 +17,14 @@ TOY = "found in the toy, not measured on language models"
 
 _ONE_EPOCH = 1.05
 _SATURATED = 3.0  # units of reward: DPO's slope is then below a twentieth of its first
+_FEWEST = 4  # records with gradients
+#: Losses that push everything outside the pair down.
+_HOLDING = ("SFTDPO(", "FlexDPO(", "FlexSFTDPO(")
+_SHARED = {
+    "common_prefix": "common prefix",
+    "common_later": "common part after the split",
+    "own": "",
+}
 _ORDER = (FITS, POSSIBLE, AGAINST)
 
 
@@ -57,14 +67,14 @@ def causes(
     found = (
         _one_epoch(log, held_out),
         _other_pairs(log, chosen.windows),
-        _own_pair(log),
+        _own_pair(log, degradation.peak),
         _nothing_holds(log),
     )
     return tuple(sorted(found, key=lambda cause: _ORDER.index(cause.agrees)))
 
 
-def own_push(track: Track) -> Interval | None:
-    r"""How far the logged batches' own halves raise their chosen, by gradient descent.
+def own_push(track: Track) -> tuple[np.ndarray, np.ndarray]:
+    r"""How far the logged pairs' own halves raise their chosen, by gradient descent.
 
     With gradients :math:`g_+, g_-` of the loss's halves, a step along their sum changes the chosen
     by a positive multiple of :math:`|g_+|^2 + g_+ \cdot g_-`. This is :math:`1 + |g_-|\cos/|g_+|`:
@@ -74,20 +84,14 @@ def own_push(track: Track) -> Interval | None:
         track: with `gradients/chosen`, `gradients/rejected` and `gradients/cosine`.
 
     Returns:
-        The mean over all windows with its interval; None where not logged, or fewer than eight.
+        Steps and values, both empty where not logged.
     """
     names = [f"gradients/{part}" for part in ("chosen", "rejected", "cosine")]
     if not all(name in track.metrics for name in names):
-        return None
+        return np.empty(0), np.empty(0)
     chosen, rejected, cosine = (track.metrics[name] for name in names)
-    there = (chosen > 0) & (rejected >= 0) & (abs(cosine) <= 1)
-    if there.sum() < LEAST_RECORDS:
-        return None
-    push = 1 + rejected[there] / chosen[there] * cosine[there]
-    cut = windows(track.step[there], push)
-    half = float(cut.margin[0, -1]) / math.sqrt(2)  # of one window, wider than that of the mean
-    mean = float(cut.mean.mean())
-    return Interval(mean, mean - half, mean + half)
+    there = (chosen > 0) & np.isfinite(rejected) & np.isfinite(cosine)
+    return track.step[there], 1 + rejected[there] / chosen[there] * cosine[there]
 
 
 def _one_epoch(log: Log, held_out: str) -> Cause:
@@ -125,17 +129,8 @@ def _other_pairs(log: Log, chosen: Windows) -> Cause:
     )
 
 
-def _own_pair(log: Log) -> Cause:
-    push = own_push(log.main)
-    if push is None:
-        agrees, because = POSSIBLE, "no gradients of the halves are logged"
-    else:
-        agrees = FITS if push.high < 0 else AGAINST if push.low > 0 else POSSIBLE
-        does = {FITS: "down", AGAINST: "up", POSSIBLE: "up or down"}[agrees]
-        because = (
-            f"the two halves of a batch push its chosen {does}: 1 + |g-| cos / |g+| is "
-            f"{push.size:.2g} [{push.low:.2g}, {push.high:.2g}]"
-        )
+def _own_pair(log: Log, peak: float) -> Cause:
+    agrees, because = _shared_tokens(log.main) or _halves(log.main, peak)
     return Cause(
         name="its own rejected, through tokens and weights that the two share",
         agrees=agrees,
@@ -145,15 +140,46 @@ def _own_pair(log: Log) -> Cause:
     )
 
 
+def _shared_tokens(track: Track) -> tuple[str, str] | None:
+    """Whether the fall is in the tokens that chosen and rejected share; None: not logged."""
+    curves = {kind: track.curve(f"tokens/chosen_{kind}") for kind in _SHARED}
+    falls = {k: windows(*x).fall() for k, x in curves.items() if len(x[0]) >= LEAST_RECORDS}
+    own = falls.pop("own", None)
+    if own is None or not falls:
+        return None
+    kind, shared = max(falls.items(), key=lambda item: item[1].size)
+    agrees = FITS if shared.low > own.high else AGAINST if own.low > shared.high else POSSIBLE
+    return agrees, (
+        f"tokens of the {_SHARED[kind]} fell by {shared.size:.2g} [{shared.low:.2g}, "
+        f"{shared.high:.2g}] nats a token, its own by {own.size:.2g} [{own.low:.2g}, "
+        f"{own.high:.2g}]"
+    )
+
+
+def _halves(track: Track, peak: float) -> tuple[str, str]:
+    """Whether the gradients of both halves, together, push the chosen down after its peak."""
+    step, push = own_push(track)
+    after = push[step > peak]
+    if len(after) < _FEWEST:
+        return POSSIBLE, "shared tokens and gradients of the halves are not logged, or too rarely"
+    down = int(np.sum(after < 0))
+    agrees = FITS if down == len(after) else AGAINST if down == 0 else POSSIBLE
+    return agrees, (
+        f"the two halves' gradients push the chosen down in {down} of {len(after)} records after "
+        "its peak"
+    )
+
+
 def _nothing_holds(log: Log) -> Cause:
-    has_term = "nll_loss" in log.main.metrics
+    is_held = "nll_loss" in log.main.metrics or log.loss.startswith(_HOLDING)
+    named = f"the loss is {log.loss}" if log.loss else ""
     return Cause(
         name="DPO's halves cancel, so nothing holds other responses down",
-        agrees=AGAINST if has_term else POSSIBLE,
-        because="an SFT term is logged (nll_loss)" if has_term else "no SFT term is logged",
+        agrees=AGAINST if is_held else FITS if log.loss.startswith("DPO(") else POSSIBLE,
+        because=named or f"{'an' if is_held else 'no'} SFT term is logged",
         change=(
-            "A larger SFT weight."
-            if has_term
+            "A larger SFT weight, or a smaller beta_rejected."
+            if is_held
             else "An SFT weight of beta/10, then of beta; or Flex-DPO with beta_rejected = 0.2 "
             "beta_chosen."
         ),

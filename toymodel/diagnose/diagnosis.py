@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from toymodel._errors import refuse
 from toymodel.diagnose import report
 from toymodel.diagnose.causes import AGAINST, Cause, causes
-from toymodel.diagnose.findings import YES, Finding, change_of, degradation, dispersion, drop
-from toymodel.diagnose.log import Log, read
+from toymodel.diagnose.findings import NOT_IN_LOG, Finding, change_of, degradation, dispersion, drop
+from toymodel.diagnose.log import Log, Track, read
 from toymodel.diagnose.picture import draw
 from toymodel.diagnose.series import Half, beta_of, half
 from toymodel.properties import Thresholds
@@ -30,7 +30,7 @@ class Diagnosis:
         chosen: the curve of the chosen.
         rejected: the curve of the rejected.
         findings: drop, degradation and dispersion.
-        held_out: the same of held-out pairs, and their accuracy, as sentences.
+        harm: whether it hurts, as sentences: held-out pairs, accuracy, malformed samples.
         causes: those that fit first.
         cannot_tell: what this log does not say, and what to log for it.
         notes: what was amiss in the log, and what was done about it.
@@ -42,7 +42,7 @@ class Diagnosis:
     chosen: Half
     rejected: Half
     findings: tuple[Finding, ...]
-    held_out: tuple[str, ...]
+    harm: tuple[str, ...]
     causes: tuple[Cause, ...]
     cannot_tell: tuple[str, ...]
     notes: tuple[str, ...]
@@ -74,7 +74,11 @@ class Diagnosis:
 
 
 def diagnose(
-    path: str | Path | Log, *, beta: float | None = None, run: int | None = None
+    path: str | Path | Log,
+    *,
+    beta: float | None = None,
+    run: int | None = None,
+    limits: Thresholds | None = None,
 ) -> Diagnosis:
     """Say which of the three properties a training log shows, since when, and what to change.
 
@@ -82,6 +86,7 @@ def diagnose(
         path: `trainer_state.json`, JSONL or CSV, a folder with one, or what `read` gave.
         beta: DPO's beta, which turns rewards into log-ratios; None: from the log, if it can be.
         run: which run, from 1, where a file holds several.
+        limits: how large a change counts; default: those of `toymodel.properties`.
 
     Returns:
         The `Diagnosis`; print it, or use its fields.
@@ -98,8 +103,10 @@ def diagnose(
         raise refuse("beta", beta, "a finite number > 0", "DPO's usual beta is 0.1")
     log = path if isinstance(path, Log) else read(path, run=run)
     known, source = beta_of(log, beta)
-    limits = Thresholds()
-    chosen, rejected = (half(log.main, name, known) for name in ("chosen", "rejected"))
+    limits = Thresholds() if limits is None else limits
+    chosen, rejected = (
+        half(log.main, name, known, watched=log.watched) for name in ("chosen", "rejected")
+    )
     largest = max(_largest(chosen), _largest(rejected))
     fell = drop(rejected, limits)
     degraded = degradation(chosen, limits, largest)
@@ -112,7 +119,7 @@ def diagnose(
         chosen=chosen,
         rejected=rejected,
         findings=(fell, degraded, dispersed),
-        held_out=held_out,
+        harm=(*held_out, *_malformed(log.main)),
         causes=causes(log, chosen, fell, degraded, accuracy),
         cannot_tell=_cannot_tell(log, chosen, dispersed, accuracy),
         notes=(*log.notes, *_outliers(chosen), *_outliers(rejected)),
@@ -155,6 +162,14 @@ def _held_out(log: Log, beta: float, limits: Thresholds) -> tuple[tuple[str, ...
     return tuple(said), accuracy
 
 
+def _malformed(track: Track) -> tuple[str, ...]:
+    change = change_of(track, "malformed_share")
+    if change is None:
+        return ()
+    ends = f"{change.size:+.2g} [{change.low:+.2g}, {change.high:+.2g}]"
+    return (f"The malformed share of fresh samples changed by {ends}.",)
+
+
 def _judge_chosen(curve: Half, limits: Thresholds) -> Finding:
     return degradation(curve, limits, _largest(curve))
 
@@ -163,12 +178,12 @@ def _cannot_tell(log: Log, chosen: Half, dispersed: Finding, accuracy: str) -> t
     """What is missing, and what to log for it."""
     metrics = log.main.metrics
     missing = []
-    if dispersed.verdict != YES and not any(name.startswith("probes/") for name in metrics):
+    if dispersed.verdict == NOT_IN_LOG:
         missing.append(
             "Dispersion, and where the mass went: log probes of the model's own answers, of other "
             "prompts' responses and of random ones (toymodel's callback does)."
         )
-    if not accuracy:
+    if not accuracy and "malformed_share" not in metrics:
         missing.append(
             "Whether the fall hurts: log held-out accuracy or reward at eight evaluations or more, "
             "and score samples."
@@ -178,14 +193,17 @@ def _cannot_tell(log: Log, chosen: Half, dispersed: Finding, accuracy: str) -> t
             "Length: sums over sequences move more where they are longer; log means per token."
         )
     if "gradients/cosine" not in metrics:
-        missing.append("Whether its own pair pushes the chosen down: log gradients of both halves.")
+        missing.append(
+            "Whether its own pair pushes the chosen down: log tokens that both halves share, and "
+            "gradients of both halves (toymodel's callback does)."
+        )
     if chosen.kind == "log-ratio" and "logps/chosen" not in metrics:
         missing.append("How likely the responses are: rewards give changes, not levels.")
     if chosen.kind == "reward":
         missing.append("How large the changes are in nats: beta is not known; give it with --beta.")
-    if chosen.kind == "log-probability" and not chosen.step[0] <= 1:
+    if chosen.kind == "log-probability" and chosen.since == "since the first records":
         missing.append(
-            f"What happened before the first record (step {chosen.step[0]:g}): give beta, or log "
-            "earlier."
+            f"What happened before the first record (step {chosen.step[0]:g}): log rewards as "
+            "well, or earlier."
         )
     return tuple(missing)

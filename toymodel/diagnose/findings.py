@@ -15,9 +15,9 @@ YES, NO, UNDECIDED, NOT_IN_LOG = "yes", "no", "undecided", "not in the log"
 #: A fall that is not certain is none if it is below this share of the largest change of either
 #: half, or of the chosen's certain rise.
 NEGLIGIBLE, OF_THE_RISE = 0.05, 0.5
-#: The model's own answers before training, best first: mass, then mean log-probabilities.
-OWN_ANSWERS = ("support_mass", "probes/sampled", "probes/greedy")
-_PROBE = "probes/"
+_PROBE, _MASS = "probes/", "mass/"
+_ALL = 0.99  # of the probability
+_SEEN = 1e-3  # a gain in probability that is worth telling
 
 _NAN = math.nan
 _UNKNOWN = Interval(_NAN, _NAN, _NAN)
@@ -59,7 +59,7 @@ def drop(half: Half, limits: Thresholds) -> Finding:
     falls = cut.mean[0] - cut.mean
     since, certain = _first(cut, falls > least, 0), _first(cut, falls - cut.margin[0] > least, 0)
     verdict = YES if size.low > least else NO if size.high < max(least, 1e-9) else UNDECIDED
-    told = f"The rejected {_moved(change, half.unit)} {_since_what(half)}"
+    told = f"The rejected {_moved(change, half.unit)} {half.since}"
     judged = {
         YES: f"more than tenfold since step {since:g}" if least else f"since step {since:g}",
         NO: "less than tenfold" if least else "no fall",
@@ -91,7 +91,7 @@ def degradation(half: Half, limits: Thresholds, largest: float) -> Finding:
     verdict = YES if size.low > least else NO if size.high < negligible else UNDECIDED
     shown = verdict != NO and size.size > least
     since = _first(cut, falls > least, peak) if shown else _NAN
-    start = f"The chosen {_moved(whole, half.unit)} {_since_what(half)}"
+    start = f"The chosen {_moved(whole, half.unit)} {half.since}"
     from_peak = f"{_range(size)} {half.unit} below its peak near step {cut.step[peak]:g}"
     judged = {
         YES: f"it ends {from_peak} and falls since step {since:g} (certain by {certain:g})",
@@ -111,43 +111,81 @@ def degradation(half: Half, limits: Thresholds, largest: float) -> Finding:
 
 
 def dispersion(track: Track, chosen: Finding, limits: Thresholds) -> Finding:
-    """Whether mass left the pair: from probes, since the pair's own curves cannot say it.
+    """Whether mass left the pair, from probes: the pair's own curves cannot say it.
 
-    The model's own answers before training losing mass is dispersion only where the chosen did not
-    gain it, so the chosen's finding decides as well.
+    Mass outside pair and samples decides alone. Losses of the model's own answers before training
+    are dispersion only where the chosen did not gain what they lost, so where it fell as well.
+
+    Args:
+        track: with what toymodel's callback logs, or probes under the same names.
+        chosen: what was found about the chosen.
+        limits: what counts.
     """
-    name = next((x for x in OWN_ANSWERS if len(track.curve(x)[0]) >= LEAST_RECORDS), None)
-    if name is None:
-        both = (
+    measure = next((x for x in _MEASURES if _can_see(track, x)), None)
+    if measure is None:
+        lost = (
             " The chosen fell from its peak, and what it lost is outside the pair; how much "
             "that is in probability, and where it went, the log does not say."
-            if chosen.verdict == YES
-            else ""
         )
-        text = f"No probe of the model's own answers was logged.{both}"
+        text = "No probe of the model's own answers was logged."
+        text += lost if chosen.verdict == YES else ""
         return Finding("dispersion", NOT_IN_LOG, _UNKNOWN, "", _NAN, _NAN, _NAN, text)
-    cut = windows(*track.curve(name))
+    step, value = track.curve(measure.name)
+    cut = windows(step, -value if measure.rises else value)
+    least = limits.dispersion if measure.is_mass else limits.degradation
     size, peak = cut.fall(), cut.peak
-    is_mass = name == "support_mass"
-    unit = "of the mass" if is_mass else NATS
-    least = limits.dispersion if is_mass else limits.degradation
-    certain = _first(cut, np.array([cut.fall(k).low for k in range(len(cut.mean))]) > least, peak)
-    lost = size.low > least
+    sure = np.array([cut.fall(end).low for end in range(len(cut.mean))])
+    certain = _first(cut, sure > least, peak)
+    since = _first(cut, cut.mean[peak] - cut.mean > least, peak) if size.low > least else _NAN
+    moved = size.low > least
     kept = size.high < max(least, NEGLIGIBLE * float(np.ptp(cut.mean)))
-    verdict = YES if lost and chosen.verdict == YES else NO if kept else UNDECIDED
-    since = _first(cut, cut.mean[peak] - cut.mean > least, peak) if lost else _NAN
-    said = f"The model's own answers before training ({name}) lost {_range(size)} {unit}"
+    alone = measure.name == "outside"
+    verdict = YES if moved and (alone or chosen.verdict == YES) else NO if kept else UNDECIDED
+    does = "rose" if measure.rises else "fell"
     why = {
-        YES: f" since step {since:g}, and the chosen did not gain it",
+        YES: f" since step {since:g}" + ("" if alone else ", and the chosen did not gain it"),
         NO: ": no more than noise",
-        UNDECIDED: (
-            "; whether the chosen gained it is not known" if lost else ": noise may explain it"
-        ),
+        UNDECIDED: "; the chosen may have gained it" if moved else ": noise may explain it",
     }
     return Finding(
-        "dispersion", verdict, size, unit, since, certain, float(cut.step[peak]),
-        f"{said}{why[verdict]}.{_receivers(track)}",
-    )  # fmt: skip
+        name="dispersion",
+        verdict=verdict,
+        size=size,
+        unit=measure.unit,
+        since=since,
+        certain=certain if moved else _NAN,
+        peak=float(cut.step[peak]),
+        text=f"{measure.meaning} {does} by {_range(size)} {measure.unit}{why[verdict]}."
+        f"{_receivers(track)}",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measure:
+    """A metric that shows dispersion."""
+
+    name: str
+    meaning: str
+    rises: bool
+    is_mass: bool
+    unit: str
+
+
+#: Best first.
+_MEASURES = (
+    _Measure("outside", "The mass outside pair and samples", True, True, "in probability"),
+    _Measure("lost_share", "The share of lost samples", True, True, "of the samples"),
+    _Measure("support_mass", "The mass of the samples", False, True, "in probability"),
+    _Measure("probes/sampled", "The samples before training", False, False, NATS),
+    _Measure("probes/greedy", "The greedy answers before training", False, False, NATS),
+)
+
+
+def _can_see(track: Track, measure: _Measure) -> bool:
+    """Whether a measure is logged often enough; with long answers all mass is always outside."""
+    _, value = track.curve(measure.name)
+    is_full = measure.name == "outside" and len(value) > 0 and value[0] > _ALL
+    return len(value) >= LEAST_RECORDS and not is_full
 
 
 def change_of(track: Track, name: str) -> Interval | None:
@@ -157,14 +195,20 @@ def change_of(track: Track, name: str) -> Interval | None:
 
 
 def _receivers(track: Track) -> str:
-    """Which probes gained, and which lost, for certain."""
-    ends = {name: change_of(track, name) for name in track.metrics if name.startswith(_PROBE)}
-    known = {name.removeprefix(_PROBE): x for name, x in ends.items() if x is not None}
+    """Which probes changed, for certain: in log-probability, and in mass."""
+    changes = {x.removeprefix(_PROBE): change_of(track, x) for x in track.metrics if _PROBE in x}
+    known = {name: x for name, x in changes.items() if x is not None}
     gained = [f"{name} ({_signed(x)})" for name, x in known.items() if x.low > 0]
     lost = [f"{name} ({_signed(x)})" for name, x in known.items() if x.high < 0]
-    text = f" Gained, in nats a sequence: {', '.join(gained)}." if gained else ""
+    text = f" Gained, nats a sequence: {', '.join(gained)}." if gained else ""
     text += f" Lost: {', '.join(lost)}." if lost else ""
-    return text or (" No probe changed for certain." if known else "")
+    masses = {x.removeprefix(_MASS): change_of(track, x) for x in track.metrics if _MASS in x}
+    received = [
+        f"{name} ({_signed(x)})" for name, x in masses.items() if x is not None and x.low > _SEEN
+    ]
+    if masses:
+        text += f" Gained in probability: {', '.join(received) or 'none of the probes'}."
+    return text
 
 
 def _first(cut: Windows, happens: np.ndarray, start: int) -> float:
@@ -181,12 +225,6 @@ def _too_few(name: str, half: Half) -> Finding:
         f"{LEAST_RECORDS}); from the first to the last it moved by {move:+.3g} {half.unit}."
     )
     return Finding(name, UNDECIDED, _UNKNOWN, half.unit, _NAN, _NAN, _NAN, text)
-
-
-def _since_what(half: Half) -> str:
-    cut = half.windows
-    anchored = cut is not None and cut.anchored
-    return "against the reference" if anchored else "since the first records"
 
 
 def _moved(change: Interval, unit: str) -> str:

@@ -27,6 +27,10 @@ _CANONICAL = {other: name for name, others in _ALIASES.items() for other in othe
 
 _HELD_OUT = re.compile(r"^(?:eval|val|valid|validation|test|dev)[/_]+")
 _TRAIN = re.compile(r"^(?:train|training)[/_]+")
+#: What toymodel's callback adds to TRL's log. Its log-probabilities are of other pairs than TRL's
+#: under the same name, and are left alone.
+_OURS = "properties/"
+_OF_PAIRS = (f"{_OURS}logps/", f"{_OURS}slopes/")
 #: ``logps_train/chosen``: the original implementation of DPO.
 _INSIDE = re.compile(r"^(logps|rewards|loss)_(train|eval)(/.+)$")
 
@@ -50,6 +54,8 @@ def canonical(key: str) -> tuple[str, bool]:
         ('logps/chosen', False)
     """
     name = key.rsplit(" - ", 1)[-1].strip()
+    if name.startswith(_OURS) and not name.startswith(_OF_PAIRS):
+        name = name.removeprefix(_OURS)
     inside = _INSIDE.match(name)
     if inside:
         return inside[1] + inside[3], inside[2] == "eval"

@@ -52,6 +52,7 @@ class Log:
         held_out: metrics of held-out pairs (`eval_...`).
         epochs: passes over the data at the last record; NaN: not logged.
         beta: where the log says it; NaN elsewhere.
+        loss: as toymodel's callback writes it down, `DPO(beta=0.1)`; "": not logged.
         notes: what was amiss, and what was done about it.
     """
 
@@ -60,7 +61,13 @@ class Log:
     held_out: Track
     epochs: float
     beta: float
+    loss: str
     notes: tuple[str, ...]
+
+    @property
+    def watched(self) -> bool:
+        """Whether toymodel's callback wrote it: its pairs stay the same, without batch noise."""
+        return bool(self.loss)
 
     @property
     def main(self) -> Track:
@@ -116,6 +123,7 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
         held_out=tracks[1],
         epochs=last_epoch,
         beta=float(known[0]) if len(known) == 1 else math.nan,
+        loss=next((str(record.get("loss")) for record in raw if "toymodel" in record), ""),
         notes=tuple(notes),
     )
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodel.diagnose.curves import LEAST_RECORDS, windows
-from toymodel.diagnose.findings import OWN_ANSWERS
+from toymodel.diagnose.log import Track
 from toymodel.diagnose.series import Half
 from toymodel.plots.style import (
     CHOSEN,
@@ -32,6 +32,12 @@ _PROBES = {
     "probes/permuted": ("permuted tokens", OUTSIDE, "--"),
     "probes/random": ("random tokens", OUTSIDE, ":"),
 }
+_MASSES = {
+    "outside": ("outside pair and samples", OUTSIDE, "-"),
+    "support_mass": ("samples before training", "black", "--"),
+    "mass/chosen": ("chosen", CHOSEN, "-"),
+    "mass/rejected": ("rejected", REJECTED, "-"),
+}
 _OTHERS = ("#CC79A7", "#7F4F24", "#999999")
 
 
@@ -44,19 +50,30 @@ def draw(found: "Diagnosis") -> Figure:
     Returns:
         The figure.
     """
-    drop, degradation, _ = found.findings
-    probes = [name for name in found.log.main.metrics if name.startswith("probes/")]
+    drop, degradation, dispersion = found.findings
+    metrics = found.log.main.metrics
+    probes = [name for name in metrics if name.startswith("probes/")]
+    masses = [name for name in _MASSES if name in metrics]
+    panels = 2 + bool(probes) + bool(masses)
     with style():
-        figure, grid = new_figure(1, 3 if probes else 2, panel=(4.8, 3.6))
-        _half(grid[0, 0], found.chosen, CHOSEN, degradation.since, degradation.peak)
-        _half(grid[0, 1], found.rejected, REJECTED, drop.since, math.nan)
-        for axes, finding in zip(grid[0], (degradation, drop), strict=False):
-            axes.set_title(f"{finding.name}: {finding.verdict}")
+        rows, columns = (2, 2) if panels == 4 else (1, panels)
+        figure, grid = new_figure(rows, columns, panel=(4.8, 3.6))
+        axes = grid.ravel()
+        _half(axes[0], found.chosen, CHOSEN, degradation.since, degradation.peak)
+        _half(axes[1], found.rejected, REJECTED, drop.since, math.nan)
+        for panel, finding in zip(axes, (degradation, drop), strict=False):
+            panel.set_title(f"{finding.name}: {finding.verdict}")
+        if masses:
+            _masses(axes[2], found.log.main, masses)
         if probes:
-            _probes(grid[0, 2], found, probes)
-        handles = grid[0, 0]
-        _explain(handles)
-        legend_below(figure, handles, columns=5)
+            _probes(axes[-1], found.log.main, probes)
+        if panels > 2:
+            axes[2].set_title(f"dispersion: {dispersion.verdict}")
+            if math.isfinite(dispersion.since):
+                axes[2].axvline(dispersion.since, color="black", linestyle=":")
+                _beside(axes[2], dispersion.since, f"step {dispersion.since:g}")
+        _explain(axes[0])
+        legend_below(figure, axes[0], columns=5)
     return figure
 
 
@@ -95,23 +112,28 @@ def _explain(axes: Axes) -> None:
     axes.plot([], [], "D", color="#555555", label="peak")
 
 
-def _probes(axes: Axes, found: "Diagnosis", probes: list[str]) -> None:
-    """Change of each probe's mean log-probability since its first window."""
+def _masses(axes: Axes, track: Track, masses: list[str]) -> None:
+    """Where the probability is."""
+    for name in masses:
+        label, colour, line = _MASSES[name]
+        axes.plot(*track.curve(name), line, color=colour, label=label)
+    axes.set(xlabel="training step (updates)", ylabel="probability, mean over prompts")
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=8, loc="best")
+
+
+def _probes(axes: Axes, track: Track, probes: list[str]) -> None:
+    """Change of each probe's mean log-probability since its first record or window."""
     others = iter(_OTHERS * len(probes))
     for name in sorted(probes, key=lambda x: list(_PROBES).index(x) if x in _PROBES else 99):
-        step, value = found.log.main.curve(name)
+        step, value = track.curve(name)
         known = _PROBES.get(name)
         label, colour, line = known or (name.removeprefix("probes/"), next(others), "-.")
         if len(step) >= LEAST_RECORDS:
             cut = windows(step, value)
             step, value = cut.step, cut.mean
         axes.plot(step, value - value[0], line, color=colour, label=label)
-    since = found.findings[2].since
-    if math.isfinite(since):
-        axes.axvline(since, color="black", linestyle=":")
-        _beside(axes, since, f"step {since:g}")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(xlabel="training step (updates)", ylabel="probes: change of log π (nats a sequence)")
-    own = any(name in found.log.main.metrics for name in OWN_ANSWERS)
-    axes.set_title(f"dispersion: {found.findings[2].verdict}" if own else "probes")
+    axes.set(xlabel="training step (updates)", ylabel="change of log $\\pi$ (nats a sequence)")
+    axes.set_title("probes")
     axes.legend(fontsize=8, loc="best")

@@ -18,10 +18,10 @@ def text(found: "Diagnosis") -> str:
     log, main = found.log, found.log.main
     parts = [
         f"{log.path}: {len(main.step)} records, steps {main.step[0]:g} to {main.step[-1]:g}; "
-        f"{found.chosen.kind}s in {found.chosen.unit}{_beta(found)}."
+        f"{_measured(found)}."
     ]
     parts += ["", *(_finding(x.name, x.verdict, x.text) for x in found.findings)]
-    parts += _listed("Held-out pairs", found.held_out)
+    parts += _listed("Whether it hurts", found.harm)
     if found.causes:
         title = f"What usually causes it ({TOY})"
         parts += _listed(title, [_cause(cause) for cause in found.causes])
@@ -44,7 +44,7 @@ def as_data(found: "Diagnosis") -> dict[str, Any]:
         "beta": found.beta,
         "beta_from": found.beta_from,
         "findings": {x.name: dataclasses.asdict(x) for x in found.findings},
-        "held_out": list(found.held_out),
+        "harm": list(found.harm),
         "causes": [dataclasses.asdict(cause) for cause in found.causes],
         "change_first": list(found.first_changes),
         "cannot_tell": list(found.cannot_tell),
@@ -65,9 +65,10 @@ def caption(found: "Diagnosis") -> str:
     return f"{drop.text} {degradation.text}{probes} {shown}"
 
 
-def _beta(found: "Diagnosis") -> str:
-    known = math.isfinite(found.beta)
-    return f" (beta {found.beta:g}, {found.beta_from})" if known else " (beta is not known)"
+def _measured(found: "Diagnosis") -> str:
+    what = {"log-ratio": "log-ratios", "log-probability": "log-probabilities", "reward": "rewards"}
+    beta = f" (beta {found.beta:g}, {found.beta_from})" if math.isfinite(found.beta) else ""
+    return f"{what[found.chosen.kind]} in {found.chosen.unit}{beta}"
 
 
 def _finding(name: str, verdict: str, said: str) -> str:

@@ -25,6 +25,7 @@ class Half:
         unit: of its values.
         step: [record].
         value: [record].
+        since: what changes are measured against, in words.
         windows: the same in windows; None with fewer than eight records.
     """
 
@@ -33,6 +34,7 @@ class Half:
     unit: str
     step: np.ndarray
     value: np.ndarray
+    since: str
     windows: Windows | None
 
 
@@ -70,7 +72,7 @@ def beta_of(log: Log, beta: float | None) -> tuple[float, str]:
     return float(f"{1 / inverse:.2g}"), f"read off the log, within {error / inverse:.0%}"
 
 
-def half(track: Track, name: str, beta: float) -> Half:
+def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half:
     """The best curve that a track has of one half.
 
     Log-ratios first: the reference is that of the same batch, so they lack the noise of which
@@ -81,6 +83,7 @@ def half(track: Track, name: str, beta: float) -> Half:
         track: training or held-out.
         name: chosen or rejected.
         beta: NaN: unknown.
+        watched: the pairs stay the same, so that a record at step 0 is exactly their start.
     """
     reward = track.curve(f"rewards/{name}")
     log_prob = track.curve(f"logps/{name}")
@@ -89,7 +92,9 @@ def half(track: Track, name: str, beta: float) -> Half:
         return _half(name, "log-ratio", NATS, reward[0], reward[1] / beta, 0.0)
     if len(log_prob[0]):
         unit = PER_TOKEN if "log_odds_ratio" in track.metrics else NATS  # ORPO takes token means
-        return _half(name, "log-probability", unit, *log_prob, None)
+        start = float(log_prob[1][0]) if watched and log_prob[0][0] == 0 else None
+        after = slice(0 if start is None else 1, None)
+        return _half(name, "log-probability", unit, log_prob[0][after], log_prob[1][after], start)
     return _half(name, "reward", REWARD, *reward, 0.0)
 
 
@@ -108,7 +113,9 @@ def _half(
 ) -> Half:
     anchor = anchor if len(step) and step[0] > 0 else None
     cut = windows(step, value, anchor=anchor) if len(step) >= LEAST_RECORDS else None
-    return Half(name, kind, unit, step, value, cut)
+    exact = "since the start" if kind == "log-probability" else "against the reference"
+    since = "since the first records" if anchor is None else exact
+    return Half(name, kind, unit, step, value, since, cut)
 
 
 def _paired(track: Track, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
