@@ -208,14 +208,15 @@ def _track(entries: list[_Entry], held_out: bool, notes: list[str]) -> Track:
     repeated = set()
     for entry in entries:
         values = {name: value for (name, held), value in entry.values.items() if held == held_out}
-        if not values or (held_out and not any(name in values for name in (*_BOTH, "loss"))):
+        if not values:
             continue
         if entry.step in rows and any(name in rows[entry.step] for name in _BOTH if name in values):
             repeated.add(entry.step)
         rows.setdefault(entry.step, {}).update(values)
     if repeated:
         where = "held-out pairs" if held_out else "training"
-        notes.append(f"{len(repeated)} steps of {where} were logged twice; the later counts.")
+        count = "1 step" if len(repeated) == 1 else f"{len(repeated)} steps"
+        notes.append(f"Logged twice: {count} of {where}; the later record counts.")
     steps = _finite(rows, held_out, notes)
     names = dict.fromkeys(name for step in steps for name in rows[step])
     metrics = {name: np.array([rows[x].get(name, math.nan) for x in steps]) for name in names}

@@ -16,10 +16,8 @@ _WIDTH = 100
 def text(found: "Diagnosis") -> str:
     """The diagnosis as text: findings, causes, what to change, what the log cannot tell."""
     log, main = found.log, found.log.main
-    parts = [
-        f"{log.path}: {len(main.step)} records, steps {main.step[0]:g} to {main.step[-1]:g}; "
-        f"{_measured(found)}."
-    ]
+    size = f"{len(main.step)} records, steps {main.step[0]:g} to {main.step[-1]:g}"
+    parts = [f"{log.path}", f"{size}; {_measured(found)}."]
     parts += ["", *(_finding(x.name, x.verdict, x.text) for x in found.findings)]
     parts += _listed("Whether it hurts", found.harm)
     if found.causes:
