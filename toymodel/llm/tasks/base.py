@@ -32,13 +32,13 @@ class Task(abc.ABC):
     #: Its name on the command line.
     name: ClassVar[str]
     #: Every word that prompts and answers may hold, without the special tokens.
-    vocabulary: Sequence[str]
+    vocabulary: ClassVar[Sequence[str]]
     #: Formats that `answer` can write; the first is the one that a policy is trained to write.
-    styles: Sequence[str]
+    styles: ClassVar[Sequence[str]]
     #: Names of the sets that `prompts` can draw: ``train``, ``test`` and ``shifted`` at least.
-    splits: Sequence[str]
+    splits: ClassVar[Sequence[str]]
     #: Names of `Score.aspects`, in the order of tables.
-    aspects: Sequence[str]
+    aspects: ClassVar[Sequence[str]]
 
     @abc.abstractmethod
     def prompts(self, random: np.random.Generator, count: int, split: str) -> list[str]:

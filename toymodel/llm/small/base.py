@@ -1,0 +1,126 @@
+"""A base policy for a task: pretrained and fine-tuned here once, then kept in a folder."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toymodel.llm.small.answering import answers, longest_answer, shares
+from toymodel.llm.small.models import gpt2
+from toymodel.llm.small.supervised import Teaching, teach
+from toymodel.llm.small.tokenizer import word_tokenizer
+from toymodel.llm.tasks import Task
+
+_DEV = 200  # prompts on which the share of right answers is watched
+_PRETRAINING = Teaching(
+    "pretraining",
+    (("policy", 0.6), ("dataset", 0.2), ("weak", 0.2)),
+    steps=900,
+    enough=0.35,
+    look_from=300,
+)
+_TUNING = Teaching(
+    "train",
+    (("policy", 1.0),),
+    steps=200,
+    enough=0.55,
+    learning_rate=1e-3,
+    look_every=10,
+    look_from=10,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseSettings:
+    """How a base policy is made.
+
+    Args:
+        width: units of the GPT-2.
+        layers: its blocks.
+        heads: of attention.
+        pretraining: on answers in all styles, so that none is impossible; stops early, so that
+            there is something left to learn from preferences.
+        tuning: on answers in the policy's own style (SFT).
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    pretraining: Teaching = _PRETRAINING
+    tuning: Teaching = _TUNING
+
+
+def base_policy(
+    task: Task,
+    seed: int,
+    folder: str | Path,
+    settings: BaseSettings | None = None,
+    *,
+    progress: bool | None = True,
+) -> tuple[Any, Any]:
+    """The base policy of a task and seed: trained where the folder has none, loaded where it has.
+
+    Args:
+        task: to learn.
+        seed: of weights, data and samples.
+        folder: that holds base policies; each has a folder of its own in it, written whole.
+        settings: see `BaseSettings`.
+        progress: show progress bars; None: only on a terminal.
+
+    Returns:
+        Model and tokenizer of transformers.
+    """
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    settings = settings or BaseSettings()
+    place = Path(folder) / _name(task, seed, settings)
+    if not (place / "made.json").exists():
+        _make(task, seed, place, settings, progress)
+    model = GPT2LMHeadModel.from_pretrained(place, local_files_only=True)
+    return model, PreTrainedTokenizerFast.from_pretrained(place, local_files_only=True)
+
+
+def _name(task: Task, seed: int, settings: BaseSettings) -> str:
+    described = repr((task, settings))
+    return f"{task.name}-{seed}-{hashlib.sha256(described.encode()).hexdigest()[:10]}"
+
+
+def _make(
+    task: Task, seed: int, place: Path, settings: BaseSettings, progress: bool | None
+) -> None:
+    tokenizer = word_tokenizer(task.vocabulary)
+    longest = longest_answer(tokenizer, task)
+    model = gpt2(
+        len(tokenizer),
+        width=settings.width,
+        layers=settings.layers,
+        heads=settings.heads,
+        pad_token=tokenizer.pad_token_id,
+        end_token=tokenizer.eos_token_id,
+        seed=seed,
+    )
+    random = np.random.default_rng(seed)
+    dev = task.prompts(np.random.default_rng([seed, 1]), _DEV, "train")
+
+    def right() -> float:
+        return shares(answers(model, tokenizer, task, dev, longest=longest))["five"]
+
+    looks = {}
+    for name in ("pretraining", "tuning"):
+        stage: Teaching = getattr(settings, name)
+        if stage.split not in task.splits:
+            stage = dataclasses.replace(stage, split="train")
+        title = f"{task.name}, {name}"
+        looks[name] = teach(
+            model, tokenizer, task, stage, random, right=right, progress=progress, title=title
+        )
+    partial = place.with_name(place.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)  # safetensors
+    tokenizer.save_pretrained(partial)
+    (partial / "made.json").write_text(json.dumps({"settings": repr(settings), "looks": looks}))
+    partial.rename(place)
