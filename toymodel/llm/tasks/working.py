@@ -100,23 +100,22 @@ def share_right(start: int, chain: Sequence[str], working: Working) -> float:
 def _lines(words: Iterable[str]) -> tuple[tuple[tuple[str | None, int], ...], bool]:
     """Lines of working, and whether every word has its place."""
     found: list[tuple[str | None, int]] = []
-    claim: str | None = None
-    sign: str | None = None
+    claim: str | None = None  # a sign alone waits for its number
     clean = True
     for word in words:
         if word in FILLERS:
             continue
         if word in SIGNS or word in STEPS:
-            clean &= claim is None and sign is None
-            sign, claim = (SIGNS[word], None) if word in SIGNS else (None, word)
+            clean &= claim is None
+            claim = SIGNS.get(word, word)
         elif word not in DIGITS:
             clean = False
-        elif sign is not None:
-            sign, claim = None, sign + word
+        elif claim is not None and len(claim) == 1:
+            claim += word
         else:
             found.append((claim, int(word)))
             claim = None
-    return tuple(found), clean and claim is None and sign is None
+    return tuple(found), clean and claim is None
 
 
 def _same(line: tuple[str | None, int], truth: tuple[str, int]) -> bool:
