@@ -385,12 +385,18 @@ def test_one_outlier_is_limited_and_no_alarm():
     assert found.fall().high < 10
 
 
+def test_a_hundred_thousand_records_are_no_burden():
+    random = np.random.default_rng(0)
+    fall = windows(np.arange(100_000), random.normal(size=100_000) - np.linspace(0, 1, 100_000))
+    assert 0.85 < fall.fall().low < 1.0 < fall.fall().high < 1.1
+
+
 def test_noise_alone_raises_no_alarm_and_a_fall_does():
     """A part of the table in docs/diagnose.md."""
-    for noise in rates.NOISES:
+    for noise, most in zip(rates.NOISES, (0.05, 0.15, 0.05), strict=True):
         found = rates.error_rates("nothing", noise, 24, runs=40)
-        assert found.drop <= 0.1
-        assert found.degradation <= 0.1
+        assert found.drop <= most
+        assert found.degradation <= most
     assert rates.error_rates("rises by 3", "independent", 60, runs=40).degradation <= 0.05
     assert rates.error_rates("falls by 4", "independent", 60, runs=40).degradation >= 0.9
     assert rates.error_rates("falls by 8", "independent", 24, runs=40).degradation >= 0.9
@@ -584,3 +590,9 @@ def test_the_commands_help_teaches(run):
     code, out, _ = run("--help")
     assert code == 0
     assert "toymodel diagnose runs/dpo" in out
+
+
+def test_the_page_shows_what_the_command_says():
+    page = (LOGS.parent.parent / "docs" / "diagnose.md").read_text()
+    shown = diagnose(WATCHED).text().partition("\n")[2]
+    assert shown in page

@@ -26,9 +26,10 @@ CONFIDENCE = 0.95
 LEAST_RECORDS = 8
 
 _MOST_WINDOWS, _RECORDS_A_WINDOW = 12, 5
-_MOST_PIECES, _RECORDS_A_PIECE = 6, 8
+_MOST_PIECES, _RECORDS_A_PIECE = 6, 6
 _OUTLIER, _NEIGHBOURS = 5.0, 2  # in standard deviations; on each side
 _NORMAL = 1.4826  # median absolute deviation to standard deviation
+_MOST_RECORDS = 480  # of more, neighbours are averaged first
 _DRAWS = 4000
 
 
@@ -53,20 +54,14 @@ class Windows:
 
     Args:
         step: middle of each window.
-        first: its first step.
-        last: its last step.
         mean: its mean value.
         margin: half of the interval of each difference, [window, window].
-        anchored: whether the first window is an exact point: the reference, before training.
         outliers: records that were limited.
     """
 
     step: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
     mean: np.ndarray
     margin: np.ndarray
-    anchored: bool
     outliers: int
 
     @property
@@ -83,13 +78,20 @@ class Windows:
     def fall(self, end: int = -1) -> Interval:
         """The fall from the highest window to `end`: its size, never negative.
 
-        The ends are the largest lower and upper ends over all windows that could be the peak.
+        The ends are the largest lower and upper ends over all windows that could be the peak. A
+        curve also moves within windows, which hides a part of its fall: the upper end allows for
+        half of the way down from the peak to its neighbours' means, and for as much of the way from
+        the last window's neighbour.
         """
-        before = self.mean[: len(self.mean) + 1 + end if end < 0 else end + 1]
-        half = self.margin[: len(before), end]
-        down = before - self.mean[end]
-        low, high = float(np.max(down - half)), float(np.max(down + half))
-        return Interval(float(np.max(down)), max(low, 0.0), high)
+        last = range(len(self.mean))[end]
+        before = self.mean[: last + 1]
+        half = self.margin[: last + 1, last]
+        down = before - self.mean[last]
+        way = np.diff(before, prepend=before[0], append=before[last])
+        above = np.maximum(np.maximum(way[:-1], -way[1:]), 0) / 2  # what neighbours are lower by
+        above[last] = 0  # a fall within the last window is not seen
+        high = float(np.max(down + half + above)) + max(-float(way[last]), 0) / 2
+        return Interval(float(np.max(down)), max(float(np.max(down - half)), 0.0), high)
 
 
 def windows(step: np.ndarray, value: np.ndarray, *, anchor: float | None = None) -> Windows:
@@ -107,14 +109,15 @@ def windows(step: np.ndarray, value: np.ndarray, *, anchor: float | None = None)
         >>> noise = np.random.default_rng(0).normal(size=60)
         >>> found = windows(np.arange(60), noise - np.linspace(0, 9, 60))
         >>> fall = found.fall()
-        >>> fall.low > 5, fall.high < 11
+        >>> fall.low > 5, fall.high < 12
         (True, True)
     """
-    count = len(value)
-    if count < LEAST_RECORDS:
-        raise refuse("value", f"{count} records", f"at least {LEAST_RECORDS} records")
-    pieces = max(2, min(_MOST_PIECES, count // _RECORDS_A_PIECE))
+    if len(value) < LEAST_RECORDS:
+        raise refuse("value", f"{len(value)} records", f"at least {LEAST_RECORDS} records")
     values, outliers = _limited(np.asarray(value, float))
+    step, values = _joined(np.asarray(step, float)), _joined(values)
+    count = len(values)
+    pieces = max(3, min(_MOST_PIECES, count // _RECORDS_A_PIECE))
     covariance, freedom = _covariance(_noise(values, pieces), pieces + 1)
     number = max(4, min(_MOST_WINDOWS, count // _RECORDS_A_WINDOW))
     parts = np.array_split(np.arange(count), number)
@@ -123,15 +126,12 @@ def windows(step: np.ndarray, value: np.ndarray, *, anchor: float | None = None)
         row[part] = 1 / len(part)
     mean = averaging @ values
     spread = averaging @ covariance @ averaging.T
-    first, last = (np.array([step[part[at]] for part in parts], float) for at in (0, -1))
-    middle = averaging @ np.asarray(step, float)
+    middle = averaging @ step
     if anchor is not None:
         spread = np.pad(spread, ((1, 0), (1, 0)))
         mean = np.concatenate([[anchor], mean])
-        first, last, middle = (np.concatenate([[0.0], x]) for x in (first, last, middle))
-    return Windows(
-        middle, first, last, mean, _margin(spread, freedom), anchor is not None, outliers
-    )
+        middle = np.concatenate([[0.0], middle])
+    return Windows(middle, mean, _margin(spread, freedom), outliers)
 
 
 def _limited(value: np.ndarray) -> tuple[np.ndarray, int]:
@@ -149,6 +149,13 @@ def _limited(value: np.ndarray) -> tuple[np.ndarray, int]:
     found = value.copy()
     found[inner] = middle + np.clip(apart, -limit, limit)
     return found, int(np.sum(np.abs(apart) > limit))
+
+
+def _joined(values: np.ndarray) -> np.ndarray:
+    """Means of neighbours, where there are too many records."""
+    if len(values) <= _MOST_RECORDS:
+        return values
+    return np.array([part.mean() for part in np.array_split(values, _MOST_RECORDS)])
 
 
 def _noise(value: np.ndarray, pieces: int) -> np.ndarray:

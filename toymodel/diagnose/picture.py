@@ -100,7 +100,8 @@ def _half(axes: Axes, half: Half, colour: str, since: float, peak: float) -> Non
 def _beside(axes: Axes, step: float, label: str) -> None:
     """A label at the top of a vertical line."""
     place = axes.get_xaxis_transform()
-    axes.text(step, 0.98, f" {label}", transform=place, va="top", fontsize=8)
+    back = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    axes.text(step, 0.97, f" {label}", transform=place, va="top", fontsize=8, bbox=back)
 
 
 def _explain(axes: Axes) -> None:
