@@ -18,14 +18,14 @@ from toymodel.llm.tasks import Task
 _DEV = 200  # prompts on which the share of right answers is watched
 _PRETRAINING = Teaching(
     "pretraining",
-    (("policy", 0.6), ("dataset", 0.2), ("weak", 0.2)),
+    (0.6, 0.2, 0.2),
     steps=900,
     enough=0.35,
     look_from=300,
 )
 _TUNING = Teaching(
     "train",
-    (("policy", 1.0),),
+    (1.0,),
     steps=200,
     enough=0.55,
     learning_rate=1e-3,

@@ -70,7 +70,7 @@ def make_pairs(
             continue
         kept.append(prompt)
         good, bad = (
-            _tokens(tokenizer, task.answer(random, prompt, style)) for style in ("dataset", "weak")
+            _tokens(tokenizer, task.answer(random, prompt, style)) for style in task.styles[1:3]
         )
         asked = tuple(tokenizer(prompt)["input_ids"])
         for name, chosen, rejected in (

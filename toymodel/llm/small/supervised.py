@@ -19,7 +19,7 @@ class Teaching:
 
     Args:
         split: of the task, from which prompts are drawn anew for each batch.
-        mix: style -> its share of the answers.
+        mix: shares of the task's styles among the answers, in the task's order.
         steps: at most.
         enough: the stage ends where the share of right answers reaches it.
         batch_size: examples a step.
@@ -29,7 +29,7 @@ class Teaching:
     """
 
     split: str
-    mix: tuple[tuple[str, float], ...]
+    mix: tuple[float, ...]
     steps: int
     enough: float = 1.0
     batch_size: int = 128
@@ -66,17 +66,16 @@ def teach(
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.01)
     warmth = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 50))
-    styles = [style for style, _ in stage.mix]
-    shares = np.array([share for _, share in stage.mix])
+    shares = np.array(stage.mix) / sum(stage.mix)
     looks = []
     model.train()
     hidden = None if progress is None else not progress
     with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=hidden) as bar:
         for step in range(stage.steps):
             prompts = task.prompts(random, stage.batch_size, stage.split)
-            drawn = random.choice(len(styles), stage.batch_size, p=shares / shares.sum())
+            drawn = random.choice(len(shares), stage.batch_size, p=shares)
             answers = [
-                task.answer(random, prompt, styles[at])
+                task.answer(random, prompt, task.styles[at])
                 for prompt, at in zip(prompts, drawn, strict=True)
             ]
             rows = example_tokens(tokenizer, prompts, answers)

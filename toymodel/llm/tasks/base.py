@@ -33,7 +33,7 @@ class Task(abc.ABC):
     name: ClassVar[str]
     #: Every word that prompts and answers may hold, without the special tokens.
     vocabulary: ClassVar[Sequence[str]]
-    #: Formats that `answer` can write; the first is the one that a policy is trained to write.
+    #: Formats that `answer` can write: a policy's, a data set's, and a weak model's, in this order.
     styles: ClassVar[Sequence[str]]
     #: Names of the sets that `prompts` can draw: ``train``, ``test`` and ``shifted`` at least.
     splits: ClassVar[Sequence[str]]
