@@ -21,8 +21,11 @@ from toymodel.plots.style import new_figure
 LOGS = Path(__file__).parent / "logs"
 FALLS, RISES, WATCHED = LOGS / "falls.json", LOGS / "rises.json", LOGS / "watched.jsonl"
 
-HISTORY = [x for x in json.loads(FALLS.read_text())["log_history"] if "logps/chosen" in x]
 WITH_EVALS = json.loads(FALLS.read_text())["log_history"]
+
+
+def pairs_of(path):
+    return [x for x in json.loads(path.read_text())["log_history"] if "logps/chosen" in x]
 
 
 def jsonl(path, records):
@@ -49,6 +52,9 @@ def finding(found, name):
 
 def cause(found, word):
     return next(x for x in found.causes if word in x.name)
+
+
+HISTORY = pairs_of(FALLS)
 
 
 def of(tmp_path, **columns):
@@ -205,8 +211,7 @@ def test_a_step_logged_twice_takes_the_later(tmp_path):
 
 
 def test_two_runs_in_a_file_are_told_apart(tmp_path):
-    other = json.loads(RISES.read_text())["log_history"]
-    path = jsonl(tmp_path / "log.jsonl", HISTORY + [x for x in other if "logps/chosen" in x])
+    path = jsonl(tmp_path / "log.jsonl", HISTORY + pairs_of(RISES))
     with pytest.raises(InputError, match=r"with 2 runs.*record 61.*--run"):
         diagnose(path)
     assert verdicts(diagnose(path, run=1))["degradation"] == "yes"
@@ -312,6 +317,19 @@ def test_beta_is_read_off_rewards_and_log_probabilities():
     given_one = diagnose(FALLS, beta=0.1)
     assert given_one.beta_from == "given"
     assert given_one.findings == found.findings
+
+
+def test_another_starting_model_than_the_reference_is_no_fall(tmp_path):
+    records = [{**x, "rewards/chosen": x["rewards/chosen"] - 9} for x in pairs_of(RISES)]
+    found = diagnose(jsonl(tmp_path / "log.jsonl", records), beta=0.1)
+    assert found.chosen.since == "since the first records"
+    assert verdicts(found)["degradation"] != "yes"
+
+
+def test_a_log_that_begins_late_is_measured_from_there(tmp_path):
+    found = diagnose(jsonl(tmp_path / "log.jsonl", HISTORY[30:]), beta=0.1)
+    assert found.chosen.since == "since the first records"
+    assert abs(finding(found, "drop").size.size) < 10
 
 
 def test_rewards_alone_give_no_nats(tmp_path):

@@ -12,6 +12,7 @@ NATS, REWARD = "nats a sequence", "units of reward (beta x nats)"
 PER_TOKEN = "nats a token"
 
 _EXACT = 1e-3  # relative: rewards that are beta log pi itself, to the digits of a log
+_FIRST = 4  # records that tell how fast a curve begins
 _SURE = 0.1  # relative error of a beta that was read off the log
 
 
@@ -76,8 +77,8 @@ def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half
     """The best curve that a track has of one half.
 
     Log-ratios first: the reference is that of the same batch, so they lack the noise of which
-    pairs a batch holds, and they are exactly zero before training. Then log-probabilities; then
-    rewards, which are log-ratios in another unit.
+    pairs a batch holds, and they are exactly zero before training that begins at the reference.
+    Then log-probabilities; then rewards, which are log-ratios in another unit.
 
     Args:
         track: training or held-out.
@@ -111,11 +112,19 @@ def reference_free(track: Track) -> bool:
 def _half(
     name: str, kind: str, unit: str, step: np.ndarray, value: np.ndarray, anchor: float | None
 ) -> Half:
-    anchor = anchor if len(step) and step[0] > 0 else None
+    if kind != "log-probability" and not _begins_at_reference(step, value):
+        anchor = None
     cut = windows(step, value, anchor=anchor) if len(step) >= LEAST_RECORDS else None
     exact = "since the start" if kind == "log-probability" else "against the reference"
     since = "since the first records" if anchor is None else exact
     return Half(name, kind, unit, step, value, since, cut)
+
+
+def _begins_at_reference(step: np.ndarray, value: np.ndarray) -> bool:
+    """Whether a log-ratio grew from zero: not in a resumed run, nor from another starting model."""
+    if len(step) < 2 or not 0 < step[0] <= step[1] - step[0] + 1:
+        return False
+    return bool(abs(value[0]) <= 2 * np.max(np.abs(value[1:_FIRST] - value[0])))
 
 
 def _paired(track: Track, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
