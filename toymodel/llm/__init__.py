@@ -17,6 +17,7 @@ _WHERE = {
     "collate": "batches",
     "tokenise": "batches",
     "halves": "gradients",
+    "load_pairs": "data",
     "loss_of": "trl_losses",
     "pair_batch": "sequences",
     "rephrased": "probes",
