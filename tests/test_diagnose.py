@@ -343,6 +343,25 @@ def test_rewards_alone_give_no_nats(tmp_path):
     assert finding(diagnose(path, beta=0.1), "drop") == finding(diagnose(FALLS), "drop")
 
 
+def test_rewards_see_what_noisy_log_probabilities_hide(tmp_path):
+    """Of a log as of a large model: batches differ by more than training moves them."""
+    batch = np.random.default_rng(0).normal(size=(2, 48)) * 15 - 280
+    time = np.linspace(0, 1, 48)
+    moved = np.array([-6 * time, -14 * time]) + np.random.default_rng(1).normal(size=(2, 48)) * time
+    columns = {
+        f"{kind}__{name}": values
+        for name, of_batch, log_ratio in zip(("chosen", "rejected"), batch, moved, strict=True)
+        for kind, values in (("logps", of_batch + log_ratio), ("rewards", 0.05 * log_ratio))
+    }
+    found = of(tmp_path, **columns)
+    assert math.isnan(found.beta)  # its interval is too wide
+    assert found.chosen.kind == "reward"
+    assert verdicts(found)["degradation"] == "yes"
+    assert not found.notes  # noise that grows is no outlier
+    only = {name: values for name, values in columns.items() if name.startswith("logps")}
+    assert verdicts(of(tmp_path, **only))["degradation"] == "undecided"
+
+
 def test_rewards_without_a_reference_are_no_log_ratios(tmp_path):
     """CPO, SimPO and ORPO log beta log pi as reward."""
     records = [

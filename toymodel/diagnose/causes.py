@@ -97,7 +97,7 @@ def own_push(track: Track) -> tuple[np.ndarray, np.ndarray]:
 def _one_epoch(log: Log, held_out: str) -> Cause:
     epochs = log.epochs
     agrees = POSSIBLE if math.isnan(epochs) else FITS if epochs <= _ONE_EPOCH else AGAINST
-    seen = "epochs are not logged" if math.isnan(epochs) else f"{epochs:.3g} passes over the data"
+    seen = "epochs are not logged" if math.isnan(epochs) else _passes(epochs)
     change = {
         "rises": "Perhaps nothing: held-out accuracy rises. To keep the chosen up, a smaller "
         "learning rate.",
@@ -113,12 +113,16 @@ def _one_epoch(log: Log, held_out: str) -> Cause:
     )
 
 
+def _passes(epochs: float) -> str:
+    return f"{epochs:.3g} {'pass' if f'{epochs:.3g}' == '1' else 'passes'} over the data"
+
+
 def _other_pairs(log: Log, chosen: Windows) -> Cause:
     peak = chosen.step[chosen.peak]
     rises_first = chosen.peak > 0 and chosen.change(0, chosen.peak).low > 0
     once = log.epochs <= _ONE_EPOCH
     shape = f"rises until step {peak:g}, then falls" if rises_first else "no certain rise first"
-    many = "" if math.isnan(log.epochs) else f", {log.epochs:.3g} passes over the data"
+    many = "" if math.isnan(log.epochs) else f", {_passes(log.epochs)}"
     stop = f"Stop near step {peak:g}, where the chosen peaks; an" if rises_first else "An"
     return Cause(
         name="other prompts' pairs, over many epochs",

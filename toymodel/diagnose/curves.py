@@ -28,7 +28,7 @@ LEAST_RECORDS = 8
 _MOST_WINDOWS, _RECORDS_A_WINDOW = 12, 5
 _MOST_PIECES, _RECORDS_A_PIECE = 6, 6
 _OUTLIER, _NEIGHBOURS = 5.0, 2  # in standard deviations; on each side
-_NORMAL = 1.4826  # median absolute deviation to standard deviation
+_UPPER_QUARTER = 1.15  # of the size of a standard normal number
 _MOST_RECORDS = 480  # of more, neighbours are averaged first
 _DRAWS = 4000
 
@@ -94,13 +94,16 @@ class Windows:
         return Interval(float(np.max(down)), max(float(np.max(down - half)), 0.0), high)
 
 
-def windows(step: np.ndarray, value: np.ndarray, *, anchor: float | None = None) -> Windows:
+def windows(
+    step: np.ndarray, value: np.ndarray, *, anchor: float | None = None, limit: bool = True
+) -> Windows:
     """Cut a curve into windows and find how uncertain their differences are.
 
     Args:
         step: steps of the records, [record], increasing.
         value: the metric, [record], finite.
         anchor: an exact value at step 0, before the first record; default: none.
+        limit: whether single records that stand out are limited: not in curves without noise.
 
     Raises:
         InputError: fewer than eight records.
@@ -114,7 +117,9 @@ def windows(step: np.ndarray, value: np.ndarray, *, anchor: float | None = None)
     """
     if len(value) < LEAST_RECORDS:
         raise refuse("value", f"{len(value)} records", f"at least {LEAST_RECORDS} records")
-    values, outliers = _limited(np.asarray(value, float))
+    values, outliers = np.asarray(value, float), 0
+    if limit:
+        values, outliers = _limited(values)
     step, values = _joined(np.asarray(step, float)), _joined(values)
     count = len(values)
     pieces = max(3, min(_MOST_PIECES, count // _RECORDS_A_PIECE))
@@ -141,9 +146,9 @@ def _limited(value: np.ndarray) -> tuple[np.ndarray, int]:
     """
     around = np.lib.stride_tricks.sliding_window_view(value, 2 * _NEIGHBOURS + 1)
     inner = slice(_NEIGHBOURS, len(value) - _NEIGHBOURS)
-    middle = np.median(around, axis=1)
+    middle = np.median(np.delete(around, _NEIGHBOURS, axis=1), axis=1)
     apart = value[inner] - middle
-    limit = _OUTLIER * _NORMAL * float(np.median(np.abs(apart)))
+    limit = _OUTLIER * float(np.quantile(np.abs(apart), 0.75)) / _UPPER_QUARTER
     if limit == 0:
         return value, 0
     found = value.copy()

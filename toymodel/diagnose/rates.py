@@ -1,6 +1,6 @@
 """How often a diagnosis is wrong, or silent, on logs whose truth is known: made, not trained.
 
-``python -m toymodel.diagnose.rates`` prints the table of docs/diagnose.md (about four minutes).
+``python -m toymodel.diagnose.rates`` prints the table of docs/diagnose.md (about five minutes).
 """
 
 import dataclasses

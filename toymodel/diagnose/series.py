@@ -70,7 +70,7 @@ def beta_of(log: Log, beta: float | None) -> tuple[float, str]:
     error = math.sqrt(float(left @ left) / (len(x) - 3) / float(x @ x))
     if not (inverse > 0 and error < _SURE * inverse):
         return math.nan, "unknown"
-    return float(f"{1 / inverse:.2g}"), f"read off the log, within {error / inverse:.0%}"
+    return float(f"{1 / inverse:.2g}"), f"read off the log, within {100 * error / inverse:.1f} %"
 
 
 def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half:
@@ -78,7 +78,7 @@ def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half
 
     Log-ratios first: the reference is that of the same batch, so they lack the noise of which
     pairs a batch holds, and they are exactly zero before training that begins at the reference.
-    Then log-probabilities; then rewards, which are log-ratios in another unit.
+    Without beta they are rewards, in another unit. Log-probabilities are the last resort.
 
     Args:
         track: training or held-out.
@@ -88,10 +88,11 @@ def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half
     """
     reward = track.curve(f"rewards/{name}")
     log_prob = track.curve(f"logps/{name}")
-    use_reward = len(reward[0]) >= max(1, len(log_prob[0])) and not reference_free(track)
+    complete = len(reward[0]) >= max(1, len(log_prob[0]))
+    use_reward = complete and not (len(log_prob[0]) and reference_free(track))
     if use_reward and math.isfinite(beta):
         return _half(name, "log-ratio", NATS, reward[0], reward[1] / beta, 0.0)
-    if len(log_prob[0]):
+    if not use_reward:
         unit = PER_TOKEN if "log_odds_ratio" in track.metrics else NATS  # ORPO takes token means
         start = float(log_prob[1][0]) if watched and log_prob[0][0] == 0 else None
         after = slice(0 if start is None else 1, None)
@@ -114,8 +115,10 @@ def _half(
 ) -> Half:
     if kind != "log-probability" and not _begins_at_reference(step, value):
         anchor = None
-    cut = windows(step, value, anchor=anchor) if len(step) >= LEAST_RECORDS else None
-    exact = "since the start" if kind == "log-probability" else "against the reference"
+    steady = kind == "log-probability" and anchor is not None  # the same pairs at every record
+    many = len(step) >= LEAST_RECORDS
+    cut = windows(step, value, anchor=anchor, limit=not steady) if many else None
+    exact = "since the start" if steady else "against the reference"
     since = "since the first records" if anchor is None else exact
     return Half(name, kind, unit, step, value, since, cut)
 
