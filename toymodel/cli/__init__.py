@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 
 from toymodel._errors import InputError
 from toymodel._version import __version__
-from toymodel.cli import attribution, catalogue, diagnosis, figures, sweeps, training
+from toymodel.cli import attribution, bridge, catalogue, diagnosis, figures, sweeps, training
 from toymodel.cli.options import BAD_INPUT, INTERRUPTED, OK
 
 app = App(
@@ -27,6 +27,7 @@ app.command(sweeps.sweep)
 app.command(sweeps.plot)
 app.command(attribution.attribute)
 app.command(diagnosis.diagnose)
+app.command(bridge.llm)
 app.command(catalogue.scenarios)
 app.command(catalogue.losses)
 
