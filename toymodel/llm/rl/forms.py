@@ -90,8 +90,8 @@ class Token(nn.Module):
     r"""A reward for each token, by what stands before it: :math:`r = \sum_t u_{y_t} \cdot h_{t-1}`.
 
     u has the shape of the trunk's output layer, so what is said meets what the trunk expects there,
-    as in a likelihood. But u begins at zero and nothing is normalised: no response begins with a
-    reward for being likely, and what one gains no other loses.
+    as in a likelihood. But u begins at zero and nothing is normalised: no response has a reward for
+    being likely before pairs say so, and what one gains no other loses.
     """
 
     def __init__(self, width: int, vocabulary: int) -> None:
@@ -105,7 +105,7 @@ class Token(nn.Module):
 class Likelihood(Last):
     r"""With the trunk's own likelihood: :math:`r = v \cdot h_{|y|} + w \log \pi(y|x)`.
 
-    It serves itself: what the policy says often anyway begins with the greater reward.
+    It serves itself: among equally good responses it prefers what the trunk finds likely.
     """
 
     def __init__(self, width: int, vocabulary: int) -> None:
