@@ -15,7 +15,7 @@ import torch
 import toymodel as tm
 from tests.llm_models import ROWS, model, tokenizer
 from toymodel import cli
-from toymodel.llm import batches
+from toymodel.llm import batches, sequences
 from toymodel.llm.experiment import plan, read, run
 from toymodel.llm.experiment.settings import experiment_of
 from toymodel.llm.sequences import score
@@ -79,6 +79,20 @@ def plain_losses(loss, rows):
     with torch.no_grad():
         found = score(model(), data)
     return tm.llm.surrogate(loss, found, found).per_pair
+
+
+@pytest.mark.parametrize("limit", [1, 23 * 8 * 3])
+def test_logits_of_few_rows_at_once_give_the_same_scores(monkeypatch, limit):
+    data = batches.collate(batches.tokenise(tokenizer(), ROWS), pad_token=0)
+    policy, calls = model(), []
+    whole = score(policy, data, concentration=True)
+    policy.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(sequences, "_LOGITS", limit)
+    with torch.no_grad():
+        found = score(policy, data, concentration=True)
+    assert len(calls) == (8 if limit == 1 else 3)
+    for name in ("total", "lengths", "excess", "concentration"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name).detach())
 
 
 def test_a_whole_run(parts, tmp_path):

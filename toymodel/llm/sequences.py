@@ -13,6 +13,7 @@ from toymodel._errors import refuse
 from toymodel.losses import PairBatch
 
 Batch = Mapping[str, torch.Tensor]
+_LOGITS = 2**28  # 1 GB in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,35 @@ def score(model: Any, batch: Batch, *, concentration: bool = False) -> Scored:
         concentration: compute `Scored.log_sum_squares` as well, which some losses read.
 
     Returns:
-        Differentiable, in float32 at least, whatever the model computes in.
+        Differentiable, in float32 at least, whatever the model computes in. Where no gradient is
+        taken, rows are scored a few at a time if their logits would need more than 1 GB.
     """
+    rows = len(batch["input_ids"])
+    most = rows if torch.is_grad_enabled() else _rows_at_once(model, batch)
+    if most >= rows:
+        return _score(model, batch, concentration)
+    parts = [
+        _score(model, {k: v[start : start + most] for k, v in batch.items()}, concentration)
+        for start in range(0, rows, most)
+    ]
+    squares = [part.log_sum_squares for part in parts if part.log_sum_squares is not None]
+    return Scored(
+        torch.cat([part.log_probs for part in parts]),
+        torch.cat([part.mask for part in parts]),
+        torch.cat(squares) if squares else None,
+    )
+
+
+def _rows_at_once(model: Any, batch: Batch) -> int:
+    """How many rows' logits fit into `_LOGITS` numbers; all where the vocabulary is not known."""
+    rows, width = batch["input_ids"].shape
+    config = getattr(model, "config", None)
+    if config is None:
+        return rows
+    return max(1, _LOGITS // (width * int(config.get_text_config().vocab_size)))
+
+
+def _score(model: Any, batch: Batch, concentration: bool) -> Scored:
     logits = model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
     ).logits[:, :-1]
