@@ -1,0 +1,106 @@
+"""What the cells of one task and seed have in common: base policy, prompts, pairs, and scoring."""
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toymodel.llm.batches import PairTokens
+from toymodel.llm.miniature.plan import Plan
+from toymodel.llm.probes import Tokens
+from toymodel.llm.small.answering import Answer, answers, longest_answer, shares
+from toymodel.llm.small.base import BaseSettings, base_policy
+from toymodel.llm.small.pairs import PairSet, make_pairs
+from toymodel.llm.tasks import Task
+
+SETS = ("test", "shifted")  # the paper's MATH* and SuperCLUE: like the training data, and not
+_VALIDATION = 200  # prompts on which learning rates are compared
+
+
+@dataclasses.dataclass
+class Bench:
+    """A base policy with its data; made once for all cells of a task and seed.
+
+    Args:
+        task: the task.
+        seed: of everything.
+        model: the base policy, which nobody trains: cells train copies.
+        tokenizer: its own.
+        longest: tokens of an answer.
+        pairs: for training, by scenario.
+        held_out: on-policy pairs on prompts of the test set, by scenario.
+        prompts: name of a set -> its prompts; ``validation`` beside those of `SETS`.
+    """
+
+    task: Task
+    seed: int
+    model: Any
+    tokenizer: Any
+    longest: int
+    pairs: PairSet
+    held_out: dict[str, list[PairTokens]]
+    prompts: dict[str, list[str]]
+
+    def policy(self) -> Any:
+        """A copy of the base policy, to be trained."""
+        return copy.deepcopy(self.model)
+
+    def said(self, model: Any, where: str) -> list[list[Answer]]:
+        """One sampled answer to each prompt of a set; the same random numbers for every model."""
+        return answers(
+            model,
+            self.tokenizer,
+            self.task,
+            self.prompts[where],
+            seed=self.seed,
+            longest=self.longest,
+        )
+
+    def scores(self, model: Any) -> dict[str, float]:
+        """Shares of answers by points on all sets: ``test/five``, ``shifted/four`` and so on."""
+        return {
+            f"{where}/{name}": value
+            for where in self.prompts
+            for name, value in shares(self.said(model, where)).items()
+        }
+
+    def points(self, rows: list[tuple[Tokens, Tokens]]) -> np.ndarray:
+        """The verifier as a reward of prompts and responses: points, 1 to 5, [row]."""
+        decode = self.tokenizer.batch_decode
+        prompts = decode([prompt for prompt, _ in rows], skip_special_tokens=True)
+        texts = decode([response for _, response in rows], skip_special_tokens=True)
+        both = zip(prompts, texts, strict=True)
+        return np.array([float(self.task.score(prompt, text).points) for prompt, text in both])
+
+
+def make_bench(
+    task: Task,
+    seed: int,
+    plan: Plan,
+    folder: Path,
+    settings: BaseSettings | None = None,
+    *,
+    progress: bool | None = False,
+) -> Bench:
+    """Train or load the base policy, and make its pairs.
+
+    Args:
+        task: the task.
+        seed: of everything.
+        plan: how much.
+        folder: that keeps base policies.
+        settings: of the base policy.
+        progress: show a progress bar while it is trained.
+    """
+    model, tokenizer = base_policy(task, seed, folder, settings, progress=progress)
+    longest = longest_answer(tokenizer, task)
+    random = np.random.default_rng([seed, 3])
+    train = task.prompts(random, plan.prompts, "train")
+    prompts = {where: task.prompts(random, plan.tests, where) for where in SETS}
+    prompts["validation"] = task.prompts(random, _VALIDATION, "train")
+    options = {"samples": plan.samples, "longest": longest}
+    pairs = make_pairs(model, tokenizer, task, train, seed=seed, **options)
+    held_out = make_pairs(model, tokenizer, task, prompts["test"][:200], seed=seed + 1, **options)
+    return Bench(task, seed, model, tokenizer, longest, pairs, held_out.scenarios, prompts)

@@ -1,0 +1,141 @@
+"""What the miniature runs: tasks, scenarios, losses and learning rates, all stated in advance."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from toymodel import losses
+from toymodel.llm.small.base import BaseSettings
+from toymodel.losses import PreferenceLoss
+
+#: The paper's four scenarios, and the losses of its Table 9 and of its remedies.
+SCENARIOS = ("both_on_policy", "chosen_off_policy", "rejected_off_policy", "both_off_policy")
+LOSSES: dict[str, PreferenceLoss] = {
+    "dpo": losses.DPO(0.1),
+    "flex_dpo": losses.FlexDPO(0.1, 0.08),
+    "sft_dpo": losses.SFTDPO(0.1, 0.05),
+    "ipo": losses.IPO(0.1),
+    "slic": losses.SLiC(5.0, 0.1),
+}
+FLEX_BETAS = (0.02, 0.05, 0.08, 0.14)  # beta_rejected, beside beta_chosen = 0.1 (Figure 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run from a base policy, or one look at the base policy itself.
+
+    Args:
+        task: name of the task.
+        seed: of the base policy, its data and everything after it.
+        method: a name of `LOSSES`, ``flex_dpo@0.02`` and the like, ``rloo``, ``reward_model``, or
+            ``base``.
+        scenario: where the pairs come from.
+        learning_rate: of the run; 0 for the base.
+        epochs: passes over the pairs.
+    """
+
+    task: str
+    seed: int
+    method: str
+    scenario: str = "both_on_policy"
+    learning_rate: float = 0.0
+    epochs: int = 1
+
+    @property
+    def key(self) -> str:
+        """Names the cell in logs and files."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def loss(self) -> PreferenceLoss:
+        """The preference loss of its method."""
+        name, _, beta = self.method.partition("@")
+        return losses.FlexDPO(0.1, float(beta)) if beta else LOSSES[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Args:
+        seeds: of base policies.
+        learning_rates: of preference losses, each run and shown.
+        rl_learning_rates: of policy optimisation, each run and shown.
+        prompts: from which pairs are made.
+        tests: prompts of each set that policies are scored on.
+        samples: answers a prompt, of which the best and the worst are a pair.
+        batch_size: pairs a step.
+        rl_steps: updates of policy optimisation.
+        others: the other tasks, beside arithmetic.
+        pretraining: multiplies the steps of pretraining.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    learning_rates: tuple[float, ...] = (1e-5, 1e-4)
+    rl_learning_rates: tuple[float, ...] = (1e-4, 1e-3)
+    prompts: int = 1000
+    tests: int = 500
+    samples: int = 8
+    batch_size: int = 16
+    rl_steps: int = 60
+    others: tuple[str, ...] = ("verses", "slogans")
+    pretraining: float = 1.0
+
+    def cells(self, seed: int) -> list[Cell]:
+        """Everything of one seed, in the order in which it is run."""
+        found = [
+            Cell("arithmetic", seed, "base"),
+            *(
+                Cell("arithmetic", seed, method, scenario, rate)
+                for rate in self.learning_rates
+                for scenario in SCENARIOS
+                for method in LOSSES
+            ),
+            *(
+                Cell("arithmetic", seed, "dpo", learning_rate=r, epochs=2)
+                for r in self.learning_rates
+            ),
+            *self._reward(seed, "arithmetic"),
+        ]
+        for task in self.others:
+            found.append(Cell(task, seed, "base"))
+            betas = FLEX_BETAS if task == "verses" else ()
+            methods = ("dpo", *(f"flex_dpo@{beta:g}" for beta in betas))
+            found += [
+                Cell(task, seed, method, learning_rate=rate)
+                for rate in self.learning_rates
+                for method in methods
+            ]
+            found += self._reward(seed, task)
+        return found
+
+    def _reward(self, seed: int, task: str) -> list[Cell]:
+        rl = [Cell(task, seed, "rloo", learning_rate=rate) for rate in self.rl_learning_rates]
+        return [Cell(task, seed, "reward_model"), *rl]
+
+    def base(self) -> BaseSettings:
+        """How base policies are made."""
+        usual = BaseSettings()
+        steps = max(1, round(self.pretraining * usual.pretraining.steps))
+        return dataclasses.replace(
+            usual, pretraining=dataclasses.replace(usual.pretraining, steps=steps)
+        )
+
+    @property
+    def digest(self) -> str:
+        """Names the plan: runs of one plan go on in one folder."""
+        fields: dict[str, Any] = dataclasses.asdict(self) | {"losses": repr(LOSSES)}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+QUICK = Plan(
+    seeds=(0, 1),
+    learning_rates=(1e-4,),
+    rl_learning_rates=(1e-3,),
+    prompts=200,
+    tests=200,
+    rl_steps=10,
+    others=(),
+    pretraining=0.2,
+)

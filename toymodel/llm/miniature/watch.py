@@ -1,0 +1,77 @@
+"""What is read while a cell trains: gradients of both halves, held-out accuracy, likelihoods."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from toymodel.llm.batches import collate
+from toymodel.llm.gradients import halves
+from toymodel.llm.loop import evaluate
+from toymodel.llm.miniature.bench import Bench
+from toymodel.llm.miniature.plan import Cell
+from toymodel.llm.objective import Objective, needs
+from toymodel.llm.overlap import by_kind
+from toymodel.llm.sequences import Scored
+
+_RECORDS = 10
+_PAIRS = 64  # of the training set and of the held-out set, the same at each record
+
+
+class Watch:
+    """Called before each update; looks at fixed pairs about ten times.
+
+    Args:
+        bench: of the cell.
+        cell: which.
+        model: that is trained.
+        steps: updates to come.
+    """
+
+    def __init__(self, bench: Bench, cell: Cell, model: Any, steps: int) -> None:
+        self._bench, self._model, self._loss = bench, model, cell.loss
+        self._needs = needs(self._loss)
+        self._pairs = bench.pairs.scenarios[cell.scenario][:_PAIRS]
+        self._held_out = bench.held_out[cell.scenario][:_PAIRS]
+        self._at = set(np.linspace(0, steps, _RECORDS + 1).astype(int).tolist())
+        self.curves: dict[str, list[float]] = {}
+
+    def __call__(self, step: int, objective: Objective, policy: Scored) -> None:
+        """See `toymodel.llm.train`."""
+        if step in self._at:
+            self.look(step)
+
+    def look(self, step: int) -> None:
+        """Record everything after so many updates."""
+        objective, policy = self._evaluated(self._pairs)
+        both = halves(objective, policy, self._model.parameters())
+        chosen, rejected = policy.total.detach().chunk(2)
+        with torch.no_grad():
+            _, held = self._evaluated(self._held_out)
+            _, before = self._evaluated(self._held_out, self._bench.model)
+        found = {
+            "step": step,
+            "chosen": float(chosen.mean()),
+            "rejected": float(rejected.mean()),
+            "gradient_chosen": both.chosen,
+            "gradient_rejected": both.rejected,
+            "cosine": both.cosine,
+            "log_ratio": both.log_ratio,
+            "accuracy": _accuracy(held, before),
+            "train_loss": float(objective.value.detach()),
+            **by_kind(policy, self._pairs),
+        }
+        for name, value in found.items():
+            self.curves.setdefault(name, []).append(value)
+
+    def _evaluated(self, pairs: Any, model: Any = None) -> tuple[Objective, Scored]:
+        pad = self._bench.tokenizer.pad_token_id
+        batch = collate(pairs, pad)
+        policy = self._model if model is None else model
+        return evaluate(policy, self._bench.model, batch, self._loss, self._needs, pad)
+
+
+def _accuracy(policy: Scored, reference: Scored) -> float:
+    """Share of held-out pairs whose chosen log-ratio is the larger; ties count half."""
+    chosen, rejected = (policy.total - reference.total).detach().chunk(2)
+    return float(((chosen > rejected).double() + 0.5 * (chosen == rejected)).mean())
