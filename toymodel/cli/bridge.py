@@ -2,7 +2,8 @@
 
 from cyclopts import App
 
-from toymodel.cli import experiment
+from toymodel.cli import experiment, scoring
 
-llm = App(name="llm", help="Language models: train on preference pairs at any scale.")
+llm = App(name="llm", help="Language models: score preference pairs, train on them.")
+llm.command(scoring.score)
 llm.command(experiment.train)

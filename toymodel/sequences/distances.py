@@ -34,13 +34,15 @@ def levenshtein(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     first, second = np.asarray(first), np.asarray(second)
     lead = np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
-    row = [np.full(lead, j) for j in range(second.shape[-1] + 1)]
+    columns = np.arange(second.shape[-1] + 1)
+    row = np.broadcast_to(columns, (*lead, columns.size))
     for i in range(first.shape[-1]):
-        above, row = row, [np.full(lead, i + 1)]
-        for j in range(second.shape[-1]):
-            replaced = above[j] + (first[..., i] != second[..., j])
-            row.append(np.minimum(np.minimum(above[j + 1], row[j]) + 1, replaced))
-    return row[-1]
+        best = row + 1
+        replaced = row[..., :-1] + (first[..., i, None] != second)
+        best[..., 1:] = np.minimum(best[..., 1:], replaced)
+        # D_ij is the least of best_ik + j - k over k <= j: insertions are a running minimum
+        row = np.minimum.accumulate(best - columns, axis=-1) + columns
+    return np.asarray(row[..., -1])
 
 
 #: Distances by name.
