@@ -1,20 +1,26 @@
 """A base policy for a task: pretrained and fine-tuned here once, then kept in a folder."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from toymodel._errors import refuse
 from toymodel.llm.small.answering import answers, longest_answer, shares
 from toymodel.llm.small.models import gpt2
 from toymodel.llm.small.supervised import Teaching, teach
 from toymodel.llm.small.tokenizer import word_tokenizer
 from toymodel.llm.tasks import Task
+from toymodel.storage import writable_folder
 
+_FORMAT = 1  # raised when what is kept in a folder changes
+_MADE = "made.json"  # the last file to be written
 _DEV = 200  # prompts on which the share of right answers is watched
 _PRETRAINING = Teaching(
     "pretraining",
@@ -73,19 +79,20 @@ def base_policy(
 
     Returns:
         Model and tokenizer of transformers.
-    """
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+    Raises:
+        InputError: the folder cannot be written, or holds a damaged base policy.
+    """
     settings = settings or BaseSettings()
-    place = Path(folder) / _name(task, seed, settings)
-    if not (place / "made.json").exists():
-        _make(task, seed, place, settings, progress)
-    model = GPT2LMHeadModel.from_pretrained(place, local_files_only=True)
-    return model, PreTrainedTokenizerFast.from_pretrained(place, local_files_only=True)
+    place = writable_folder(folder) / _name(task, seed, settings)
+    with _without_bars():
+        if not place.exists():
+            _make(task, seed, place, settings, progress)
+        return _load(place)
 
 
 def _name(task: Task, seed: int, settings: BaseSettings) -> str:
-    described = repr((task, settings))
+    described = repr((_FORMAT, task, settings))
     return f"{task.name}-{seed}-{hashlib.sha256(described.encode()).hexdigest()[:10]}"
 
 
@@ -118,9 +125,55 @@ def _make(
         looks[name] = teach(
             model, tokenizer, task, stage, random, right=right, progress=progress, title=title
         )
-    partial = place.with_name(place.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)  # safetensors
-    tokenizer.save_pretrained(partial)
-    (partial / "made.json").write_text(json.dumps({"settings": repr(settings), "looks": looks}))
-    partial.rename(place)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as temporary:
+        partial = Path(temporary) / place.name
+        model.save_pretrained(partial)  # safetensors
+        tokenizer.save_pretrained(partial)
+        made = {"settings": repr(settings), "looks": looks, "files": _digests(partial)}
+        (partial / _MADE).write_text(json.dumps(made))
+        try:
+            partial.rename(place)
+        except OSError:
+            if not place.exists():  # else another process has made the same one
+                raise
+
+
+def _load(place: Path) -> tuple[Any, Any]:
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    if not _is_whole(place):
+        mend = "delete that folder, and it is trained again"
+        raise refuse("folder", str(place), "a whole base policy; this one is damaged", mend)
+    model = GPT2LMHeadModel.from_pretrained(place, local_files_only=True)
+    return model, PreTrainedTokenizerFast.from_pretrained(place, local_files_only=True)
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        made = json.loads((place / _MADE).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(made.get("files") == _digests(place))
+
+
+def _digests(place: Path) -> dict[str, str]:
+    """SHA-256 of each file but the one that keeps them."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(place.iterdir())
+        if path.name != _MADE
+    }
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without transformers' own bars, which would show for an instant."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

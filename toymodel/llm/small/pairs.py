@@ -11,6 +11,8 @@ from toymodel.llm.probes import Tokens
 from toymodel.llm.small.answering import Answer, answers
 from toymodel.llm.tasks import Task
 
+_TRIES = 16  # of a weak model at a prompt
+
 
 @dataclasses.dataclass(frozen=True)
 class PairSet:
@@ -19,7 +21,8 @@ class PairSet:
     Args:
         scenarios: name -> its pairs; all have as many, on the same prompts in the same order.
         prompts: the prompts that pairs were made from.
-        asked: how many prompts were tried; the others' samples were uniformly good or bad.
+        asked: how many prompts were tried; the others' samples were uniformly good or bad, or no
+            answer of the weak model was worse.
     """
 
     scenarios: dict[str, list[PairTokens]]
@@ -41,7 +44,8 @@ def make_pairs(
 
     On-policy responses are the best and the worst of the policy's samples by the verifier; where
     all are equally good the prompt is dropped. Off-policy, the chosen is the task's answer in the
-    style of a data set, the rejected a weak model's.
+    style of a data set, the rejected a weak model's, asked again where it is no worse than the
+    chosen. So the verifier prefers the chosen of every pair.
 
     Args:
         model: the policy.
@@ -68,10 +72,13 @@ def make_pairs(
         best, worst = _extremes(row)
         if best.score.points == worst.score.points:
             continue
+        solution = task.answer(random, prompt, task.styles[1])
+        limit = min(best.score.points, task.score(prompt, solution).points)
+        weak = _weak_answer(random, task, prompt, below=limit)
+        if weak is None:
+            continue
         kept.append(prompt)
-        good, bad = (
-            _tokens(tokenizer, task.answer(random, prompt, style)) for style in task.styles[1:3]
-        )
+        good, bad = _tokens(tokenizer, solution), _tokens(tokenizer, weak)
         asked = tuple(tokenizer(prompt)["input_ids"])
         for name, chosen, rejected in (
             ("both_on_policy", best.tokens, worst.tokens),
@@ -94,6 +101,15 @@ def _extremes(row: list[Answer]) -> tuple[Answer, Answer]:
         return answer.score.points, float(np.mean(aspects)) if aspects else 0.0
 
     return max(row, key=worth), min(row, key=worth)
+
+
+def _weak_answer(random: np.random.Generator, task: Task, prompt: str, *, below: int) -> str | None:
+    """The first of a weak model's answers that is worth fewer points; None where there is none."""
+    for _ in range(_TRIES):
+        text = task.answer(random, prompt, task.styles[2])
+        if task.score(prompt, text).points < below:
+            return text
+    return None
 
 
 def _tokens(tokenizer: Any, text: str) -> Tokens:

@@ -55,7 +55,7 @@ class Arithmetic(Task):
     shortest: int = 3
     longest: int = 5
     shifted: int = 6
-    exponent: float = 1.5
+    exponent: float = 1.0
 
     name = "arithmetic"
     vocabulary = (*DIGITS, *STEPS, END, *SIGNS, *sorted(FILLERS), *MARKERS)
