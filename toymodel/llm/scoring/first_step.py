@@ -87,7 +87,7 @@ def first_step(
     for pair in range(count):
         chosen = states.row == pair
         own = chosen | (states.row == pair + count)
-        pushed = torch.ones_like(own) if batch else own
+        pushed = slice(None) if batch else own  # a mask copies next-token tables
         kernel = token_kernel(states.where(chosen), states.where(pushed)).double().sum(dim=0)
         push = -slopes[pushed] * kernel
         ours, of_chosen = own[pushed], chosen[pushed]

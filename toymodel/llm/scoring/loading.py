@@ -10,6 +10,7 @@ from toymodel.llm.data.hub import is_hub_name
 from toymodel.llm.extra import need
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
+_TOKENIZER = ("tokenizer", "vocab", "spiece", "sentencepiece")
 
 
 def load_model(
@@ -98,6 +99,8 @@ def _check_folder(folder: Path) -> None:
         raise refuse("model", str(folder), f"{expected}; no such folder is there")
     if not (folder / "config.json").is_file():
         raise refuse("model", f"{folder} without config.json", written)
+    if not any(any(folder.glob(f"{name}*")) for name in _TOKENIZER):  # one without words is made
+        raise refuse("model", f"{folder} without a tokenizer", written, "save the tokenizer there")
     if not any(folder.glob("*.safetensors")):
         others = [x.name for x in (*folder.glob("*.bin"), *folder.glob("*.pt"))]
         there = f" ({', '.join(others)} may run code when opened)" if others else ""

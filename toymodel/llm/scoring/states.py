@@ -27,14 +27,14 @@ class States:
     row: torch.Tensor
     has_bias: bool = False
 
-    def where(self, kept: torch.Tensor) -> "States":
-        """Some of the tokens, by a mask or their numbers."""
+    def where(self, kept: torch.Tensor | slice) -> "States":
+        """Some of the tokens, by a mask, numbers or a slice."""
         tokens, row = self.tokens[kept], self.row[kept]
         return States(tokens, self.hidden[kept], self.probs[kept], row, self.has_bias)
 
     def sums(self, rows: int, *, mean: bool = False) -> torch.Tensor:
         """Sums, or means, of hidden states over each response, [row, unit]."""
-        zero = torch.zeros(rows, self.hidden.shape[1], device=self.hidden.device)
+        zero = self.hidden.new_zeros(rows, self.hidden.shape[1])
         total = zero.index_add(0, self.row, self.hidden)
         return total / torch.bincount(self.row, minlength=rows)[:, None] if mean else total
 
@@ -65,9 +65,9 @@ class Reader:
         mask = batch["completion_mask"][:, 1:].bool()
         inputs = {"input_ids": ids, "attention_mask": inside, "use_cache": False}
         hidden = self.model.base_model(**inputs)[0][:, :-1][mask]
-        logits = self.head(hidden).float()
+        logits = _precise(self.head(hidden))
         if not self.is_linear:  # capped or scaled after the unembedding: take the model's own
-            whole = self.model(**inputs).logits[:, :-1][mask].float()
+            whole = _precise(self.model(**inputs).logits[:, :-1][mask])
             if self.is_linear is None:
                 self.is_linear = torch.allclose(whole, logits, rtol=1e-2, atol=1e-2)
             logits = logits if self.is_linear else whole
@@ -80,5 +80,10 @@ class Reader:
         bias = self.head.bias is not None
         return (
             Scored(log_probs, mask, squares),
-            States(tokens, hidden.float(), table.exp(), row, bias),
+            States(tokens, _precise(hidden), table.exp(), row, bias),
         )
+
+
+def _precise(values: torch.Tensor) -> torch.Tensor:
+    """Half precision is for models, not for sums over vocabularies."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
