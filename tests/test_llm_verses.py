@@ -134,8 +134,12 @@ def test_the_data_sets_words_are_others():
     prompts = TASK.prompts(random, 500, "train")
     early = {}
     for style in ("policy", "dataset"):
-        found = " ".join(TASK.answer(random, prompt, style) for prompt in prompts).split()
-        found = [word for word in found if word in WORDS]
+        found = [
+            word
+            for prompt in prompts
+            for word in TASK.answer(random, prompt, style).split()
+            if word in WORDS and word not in prompt.split()
+        ]
         early[style] = np.mean([word[0] in "bdpt" for word in found])
     assert early["policy"] > 0.5 > 0.3 > early["dataset"]
 
@@ -145,7 +149,7 @@ def test_the_vocabulary_is_small_and_has_no_word_twice():
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "ode willow 3 about nan", "quatrain willow 3 about nan nan"]
+    "prompt", ["", "ode willow 3 about nan sei", "quatrain willow 3 about nan nan"]
 )
 def test_a_prompt_of_another_task_is_refused(prompt):
     with pytest.raises(InputError, match="prompt"):

@@ -58,8 +58,7 @@ TUNES = {
 }
 
 
-#: Those of one word, and those of two.
-TITLES = tuple(tuple(itertools.permutations(TITLE_WORDS, length)) for length in (1, 2))
+TITLES = tuple(itertools.permutations(TITLE_WORDS, 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +69,8 @@ class Asked:
         form: a name of `FORMS`.
         tune: a name of `TUNES`.
         width: words in a row, of `WIDTHS`.
-        title: one or two of `TITLE_WORDS`, which have to occur in the rows too; rows that rhyme
-            do so with the last.
+        title: two of `TITLE_WORDS`, which have to occur in the rows too; rows that rhyme do so
+            with the second.
     """
 
     form: str
@@ -99,10 +98,11 @@ def read(prompt: str) -> Asked:
         ('nan', 'sei')
     """
     words = prompt.split()
-    if len(words) > 4 and words[0] in FORMS and words[1] in TUNES and words[3] == "about":
-        title = tuple(words[4:])
-        if words[2] in map(str, WIDTHS) and any(title in titles for titles in TITLES):
-            return Asked(words[0], words[1], int(words[2]), title)
+    if len(words) == 6 and words[3] == "about":
+        form, tune, width, _, *title = words
+        known = form in FORMS and tune in TUNES and width in map(str, WIDTHS)
+        if known and tuple(title) in TITLES:
+            return Asked(form, tune, int(width), tuple(title))
     raise refuse("prompt", prompt, "one such as 'quatrain willow 3 about nan sei'")
 
 

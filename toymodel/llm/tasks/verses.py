@@ -46,8 +46,8 @@ class Verses(Task):
 
     A right answer to ``quatrain willow 3 about nan sei`` has the title ``nan sei`` and four rows of
     three words, of which 1, 2 and 4 rhyme with the title's last word (``metrical``: eight rows, of
-    which 2, 4, 6 and 8 rhyme); tones follow ``willow``, and the title's words, one or two, occur in
-    the rows too. The data set's answers have another layout and prefer other words; a weak model's
+    which 2, 4, 6 and 8 rhyme); tones follow ``willow``, and both words of the title occur in the
+    rows too. The data set's answers have another layout and prefer other words; a weak model's
     have a third layout and the errors of `verse_errors`, as often as `WEAK` says.
 
     Each form and width lacks one tune in ``train`` and ``test``; ``shifted`` has only those.
@@ -87,7 +87,7 @@ class Verses(Task):
         found: list[str] = []
         while len(found) < count:
             form, tune, width = pick(random, kinds)
-            prompt = Asked(form, tune, width, pick(random, pick(random, TITLES))).prompt
+            prompt = Asked(form, tune, width, pick(random, TITLES)).prompt
             if split == "shifted" or of_test(prompt) == (split == "test"):
                 found.append(prompt)
         return found
