@@ -16,6 +16,7 @@ import toymodel as tm
 from tests.llm_models import ROWS, model, tokenizer
 from toymodel import cli
 from toymodel.llm import batches, sequences
+from toymodel.llm.data import load_pairs
 from toymodel.llm.experiment import plan, read, run
 from toymodel.llm.experiment.settings import experiment_of
 from toymodel.llm.sequences import score
@@ -452,3 +453,29 @@ def test_two_processes_take_the_steps_of_one(parts, tmp_path):
     )
     assert again.returncode != 0
     assert again.stderr.count("has another experiment") == 1
+
+
+def test_the_page_builds_four_scenarios(tmp_path, monkeypatch):
+    """The block of docs/llm/scale.md, with questions from a file and answers from a list."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"1 + {n}?", "answer": f"It is #### {n + 1}"} for n in range(20)]
+    Path("gsm8k.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = (EXAMPLES.parent / "docs" / "llm" / "scale.md").read_text()
+    block = next(x for x in page.split("```python\n")[1:] if "load_questions" in x)
+    code = block.partition("```")[0].replace("openai/gsm8k:main", "gsm8k.jsonl")
+
+    def sampled(name, questions, count):
+        if "0.5B" in name:
+            return [["weakly 0"] * count for _ in questions]
+        return [[f"I say {q.answer}", f"I say {n % 2}{q.answer}"] for n, q in enumerate(questions)]
+
+    exec(code, {"sampled": sampled})
+    found = {
+        name: load_pairs(f"data/math/{name}", split="train")
+        for name in ("both_on", "chosen_off", "rejected_off", "both_off")
+    }
+    assert {len(rows) for rows in found.values()} == {9}  # of ten with a right and a wrong answer
+    texts = {k: [rows[0][half][0]["content"] for half in rows[0]] for k, rows in found.items()}
+    assert texts["both_on"][1:] == ["I say 4", "I say 14"]
+    assert texts["both_off"][1:] == ["It is #### 4", "weakly 0"]
+    assert len(load_pairs("data/math/both_on", split="test")) == 1

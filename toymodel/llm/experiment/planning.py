@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def memory(self) -> float:
-        """Of a device: weights, reference, gradients and Adam, without activations (GB)."""
+        """Estimate of weights, reference, gradients and Adam, without activations (GB)."""
         training = self.experiment.training
         one = self.experiment.lora is not None or training.get("precompute_ref_log_probs", False)
         copies = 1 if one else 2
@@ -101,7 +101,7 @@ class Plan:
             "a step": f"{self.pairs_a_step} pairs over {self.processes} "
             f"process{'es' if self.processes > 1 else ''}",
             "steps": f"{self.steps:,}",
-            "memory": f"{self.memory:.2g} GB a device, and activations (an estimate)",
+            "memory": f"{self.memory:.2g} GB and activations, if a device holds all (estimate)",
             "folder": made.output.folder,
         }
         notes = [f"note     {note}" for note in self.notes]
