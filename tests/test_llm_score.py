@@ -123,9 +123,14 @@ LOSSES = [
 ]
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-@pytest.mark.parametrize("together", [False, True], ids=["alone", "batch"])
-@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+CASES = {
+    f"{type(loss).__name__}-{name}": (loss, together, bias)
+    for loss in LOSSES
+    for name, together, bias in (("alone", False, False), ("batch", True, True))
+}
+
+
+@pytest.mark.parametrize(("loss", "together", "bias"), CASES.values(), ids=CASES)
 def test_the_predicted_step_is_the_measured_one(loss, together, bias):
     """After SGD on the unembedding alone; what is left falls with the square of the step."""
     pairs = random_pairs(0, 3)
@@ -133,8 +138,7 @@ def test_the_predicted_step_is_the_measured_one(loss, together, bias):
     with jax.enable_x64(True):
         scored, states = Reader(policy).read(collate(pairs, 0))
         predicted = first_step(loss, scored, states, batch=True)
-    count = len(pairs)
-    for at in [0] if together else range(count):
+    for at in [0] if together else range(2):
         trained = pairs if together else [pairs[at]]
         objective, _ = own_losses(policy, trained, loss)
         parameters = list(policy.lm_head.parameters())
@@ -314,6 +318,13 @@ def test_a_pair_that_the_model_cannot_score_is_skipped(tmp_path):
     with torch.no_grad():
         policy.transformer.wte.weight.fill_(torch.nan)
     with pytest.raises(tm.InputError, match="no finite log-probability"):
+        scoring.score_pairs(policy, tokenizer(), prepared(tmp_path, ROWS), **QUIET)
+
+
+def test_the_tokenizer_of_another_model_is_refused(tmp_path):
+    policy = model()
+    policy.resize_token_embeddings(8)
+    with pytest.raises(tm.InputError, match="tokenizer: got 'token 18', expected numbers below 8"):
         scoring.score_pairs(policy, tokenizer(), prepared(tmp_path, ROWS), **QUIET)
 
 

@@ -85,13 +85,15 @@ def score_pairs(
         progress: show a progress bar with the time left; None: only on a terminal.
 
     Raises:
-        InputError: no row that can be scored; the reason of the first is named.
+        InputError: no row that can be scored (the reason of the first is named), or tokens that
+            the model does not have.
     """
     settings = settings or Settings()
     kept = [at for at, row in enumerate(rows) if row.tokens is not None]
     if not kept:
         first = f"{rows[0].read.place}: {rows[0].skipped}" if rows else "there are no rows"
         raise refuse("data", "no pair that can be scored", "one at least", f"the first: {first}")
+    _check_vocabulary(model, rows)
     model.eval()
     pad_token = pad_token_of(tokenizer)
     reader = Reader(model)
@@ -129,6 +131,16 @@ def _begin(journal: Path | None, header: Mapping[str, Any]) -> list[dict[str, An
             return batches
     Journal(journal).begin(header)
     return []
+
+
+def _check_vocabulary(model: Any, rows: Sequence[Prepared]) -> None:
+    """Refuse the tokenizer of another model, before torch fails without saying why."""
+    count = model.get_input_embeddings().num_embeddings
+    pairs = [row.tokens for row in rows if row.tokens is not None]
+    most = max(max((*pair.prompt, *pair.chosen, *pair.rejected)) for pair in pairs)
+    if most >= count:
+        expected = f"numbers below {count}, of which the model has embeddings"
+        raise refuse("tokenizer", f"token {most}", expected, "give the model's own tokenizer")
 
 
 def _tokens(row: Prepared) -> PairTokens:
