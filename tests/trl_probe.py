@@ -53,16 +53,16 @@ class OneProcess:
     gather_for_metrics = gather
 
 
-class FusedHead:
+class FusedHead(torch.nn.Module):
     """A model that answers with given log-probabilities; the first token says which."""
 
-    training = True
     is_gradient_checkpointing = False
 
     def __init__(self, answers: dict[int, torch.Tensor], log_sum_squares: Any = None) -> None:
+        super().__init__()  # where PEFT is installed, TRL looks at what modules a model has
         self.answers, self.log_sum_squares = answers, log_sum_squares
 
-    def __call__(self, input_ids: torch.Tensor, labels: torch.Tensor, **_: Any) -> SimpleNamespace:
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **_: Any) -> SimpleNamespace:
         log_probs = self.answers[int(input_ids[0, 0])]
         log_probs = log_probs.masked_fill(labels[:, 1:] == IGNORED, 0.0)
         zeros = torch.zeros_like(log_probs).detach()
