@@ -16,7 +16,7 @@ MOST_LINES = 400
 
 #: A module imports only from those above it. A package is one layer.
 LAYERS = [
-    *("_typing", "_errors", "_version", "_struct", "_registry"),
+    *("_typing", "_errors", "_files", "_version", "_struct", "_registry"),
     *("scenarios", "sampling", "policies", "sequences", "worlds"),
     *("losses", "preconditioners", "optimisers", "gradients", "rewards", "exact", "kernels"),
     *("values", "objectives", "rl"),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from toymodel._errors import InputError
+from toymodel._files import out_file
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a picture under a temporary name, then rename it.
+    """Write a picture, whole or not at all.
 
     Args:
         figure: what to write.
@@ -20,15 +20,6 @@ def save(figure: Figure, path: Path) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with out_file(path) as partial:
         figure.savefig(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"out: cannot write {str(path)!r} ({error}), expected a folder that can be written. "
-            "To mend it: choose another with --out."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path

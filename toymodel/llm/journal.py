@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toymodel._errors import InputError
+from toymodel._files import whole_file
 
 
 class Journal:
@@ -48,9 +49,8 @@ class Journal:
                     "mend it: delete the line, or start a new log."
                 ) from None
         kept = [record for record in records if record.get("step", 0) <= step]
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text("".join(_line(record) for record in kept))
-        temporary.replace(self.path)
+        with whole_file(self.path) as partial:
+            partial.write_text("".join(_line(record) for record in kept))
         return kept
 
     def add(self, record: Mapping[str, Any]) -> None:

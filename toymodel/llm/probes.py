@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from toymodel._errors import InputError, refuse
+from toymodel._files import whole_file
 from toymodel.llm.batches import PairTokens
 
 Tokens = tuple[int, ...]
@@ -178,9 +179,8 @@ def generate(
 
 def save(probes: Sequence[Probe], path: Path) -> None:
     """Keep probes beside a log, so that a run that goes on watches the same ones."""
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps([dataclasses.asdict(probe) for probe in probes]))
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps([dataclasses.asdict(probe) for probe in probes]))
 
 
 def load(path: Path) -> list[Probe]:

@@ -5,7 +5,6 @@ reader.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from toymodel import losses, optimisers, policies
 from toymodel._errors import InputError, refuse, unknown
+from toymodel._files import read_toml
 from toymodel._registry import plain
 from toymodel.losses import PreferenceLoss
 from toymodel.optimisers import Custom, Optimiser
@@ -46,12 +46,7 @@ def read(path: str | Path) -> dict[str, Any]:
         InputError: no such file, not TOML, or a key that is not known.
     """
     source = Path(path)
-    try:
-        found = tomllib.loads(source.read_text())
-    except FileNotFoundError:
-        raise refuse("settings", str(source), "a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"settings: {source} cannot be read as TOML: {error}.") from None
+    found = read_toml(source)
     for key in found:
         if key not in _KEYS:
             raise unknown(f"key in {source.name}", key, _KEYS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toymodel._errors import InputError, refuse
+from toymodel._files import whole_file
 from toymodel._version import __version__
 from toymodel.llm.experiment.planning import Plan
 from toymodel.storage import writable_folder
@@ -132,6 +133,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(data, indent=2) + "\n")
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(data, indent=2) + "\n")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from toymodel import losses
 from toymodel._errors import InputError, refuse, unknown, whole
+from toymodel._files import read_toml
 from toymodel.llm.data import PAIRS
 from toymodel.llm.experiment import arguments
 from toymodel.llm.experiment.kinds import fits, words
@@ -185,13 +186,7 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> Experiment:
     Raises:
         InputError: no such file, not TOML, or a key or value that does not fit.
     """
-    source = Path(path)
-    try:
-        tables = tomllib.loads(source.read_text())
-    except FileNotFoundError:
-        raise refuse("settings", str(source), "a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"settings: {source} cannot be read as TOML: {error}.") from None
+    tables = read_toml(path)
     for change in changes:
         _change(tables, change)
     return experiment_of(tables)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toymodel._errors import InputError
+from toymodel._files import out_file
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -27,7 +27,7 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text, with an end of line, under a temporary name, then rename it.
+    """Write a text, with an end of line, whole or not at all.
 
     Args:
         path: in a folder that exists.
@@ -39,15 +39,6 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with out_file(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"out: cannot write {str(path)!r} ({error}), expected a folder that can be written. "
-            "To mend it: choose another with --out."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
