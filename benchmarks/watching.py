@@ -10,28 +10,6 @@ from pathlib import Path
 STEPS = 400
 
 
-def _model():
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 103, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4}
-    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=1, pad_token_id=0))
-
-
-def _tokenizer():
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(100))]
-    made = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    made.pre_tokenizer = WhitespaceSplit()
-    names = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=made, **names)
-
-
 def _seconds(watch: bool) -> float:
     """Of training alone: probes are drawn once, before the first step."""
     import numpy as np
@@ -39,6 +17,7 @@ def _seconds(watch: bool) -> float:
     from trl import DPOConfig, DPOTrainer
 
     import toymodel as tm
+    from toymodel.llm.small import gpt2, word_tokenizer
 
     random = np.random.default_rng(0)
 
@@ -48,7 +27,8 @@ def _seconds(watch: bool) -> float:
     rows = [
         {"prompt": words(8) + " ", "chosen": words(16), "rejected": words(16)} for _ in range(256)
     ]
-    model = _model()
+    tokenizer = word_tokenizer([f"w{i}" for i in range(100)])
+    model = gpt2(len(tokenizer), positions=64)
     with tempfile.TemporaryDirectory() as folder:
         config = DPOConfig(
             output_dir=str(Path(folder)),
@@ -67,7 +47,7 @@ def _seconds(watch: bool) -> float:
             ref_model=copy.deepcopy(model),
             args=config,
             train_dataset=Dataset.from_list(rows),
-            processing_class=_tokenizer(),
+            processing_class=tokenizer,
         )
         if watch:
             trainer.add_callback(tm.llm.PropertiesCallback(trainer))

@@ -3,10 +3,9 @@
 import functools
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from toymodel.llm.small.tokenizer import word_tokenizer
 
 WORDS = [f"w{i}" for i in range(20)]
 
@@ -14,12 +13,7 @@ WORDS = [f"w{i}" for i in range(20)]
 @functools.cache
 def tokenizer() -> PreTrainedTokenizerFast:
     """Words separated by spaces."""
-    words = ["<pad>", "<eos>", "<unk>", *WORDS]
-    made = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    made.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
+    return word_tokenizer(WORDS)
 
 
 def model(seed: int = 0, dtype: torch.dtype = torch.float32, width: int = 16) -> GPT2LMHeadModel:

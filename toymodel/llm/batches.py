@@ -1,13 +1,17 @@
 """From preference data to padded batches, as TRL makes them; a bad row is refused by its number."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from toymodel._errors import InputError, refuse
+from toymodel.llm.data.pairs import common_start
 
+Tokens = tuple[int, ...]
+Response = tuple[Tokens, Tokens]  # a prompt and what was said to it
 _COLUMNS = ("prompt", "chosen", "rejected")
 
 
@@ -21,9 +25,9 @@ class PairTokens:
         rejected: the same of the rejected one.
     """
 
-    prompt: tuple[int, ...]
-    chosen: tuple[int, ...]
-    rejected: tuple[int, ...]
+    prompt: Tokens
+    chosen: Tokens
+    rejected: Tokens
 
 
 def tokenise(
@@ -49,6 +53,7 @@ def collate(
     *,
     max_length: int | None = None,
     keep_end: bool = False,
+    device: torch.device | None = None,
 ) -> dict[str, torch.Tensor]:
     """A batch of pairs: chosen rows above rejected ones, padded on the right.
 
@@ -57,6 +62,7 @@ def collate(
         pad_token: the number of the padding token.
         max_length: longer rows are cut.
         keep_end: cut them at their start rather than at their end.
+        device: where to put it.
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``completion_mask``, each [2 pair, token].
@@ -70,19 +76,61 @@ def collate(
     if max_length is not None:
         cut = slice(-max_length, None) if keep_end else slice(max_length)
     rows = [(p.prompt, p.chosen) for p in pairs] + [(p.prompt, p.rejected) for p in pairs]
+    return collate_responses(rows, pad_token, cut=cut, device=device)
+
+
+def collate_responses(
+    rows: Sequence[Response],
+    pad_token: int,
+    *,
+    cut: slice = slice(None),
+    device: torch.device | None = None,
+) -> dict[str, torch.Tensor]:
+    """A batch of single responses, padded on the right.
+
+    Args:
+        rows: prompt and response of each, as tokens.
+        pad_token: the number of the padding token.
+        cut: what is kept of a row.
+        device: where to put it.
+
+    Returns:
+        As `collate`, each [row, token].
+    """
     ids = [torch.tensor((prompt + response)[cut]) for prompt, response in rows]
     masks = [
         torch.tensor(([0] * len(prompt) + [1] * len(response))[cut]) for prompt, response in rows
     ]
 
     def padded(parts: Sequence[torch.Tensor], value: int) -> torch.Tensor:
-        return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=value)
+        found = torch.nn.utils.rnn.pad_sequence(list(parts), True, padding_value=value)
+        return found.to(device)
 
     return {
         "input_ids": padded(ids, pad_token),
         "attention_mask": padded([torch.ones_like(row) for row in ids], 0),
         "completion_mask": padded(masks, 0),
     }
+
+
+def of_like_lengths(
+    rows: Sequence[Response], pad_token: int, device: torch.device, size: int = 256
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    """Batches of single responses, those of like lengths together, so that there is little padding.
+
+    Args:
+        rows: prompt and response of each, as tokens.
+        pad_token: the number of the padding token.
+        device: where to put batches.
+        size: rows of a batch.
+
+    Returns:
+        The numbers of a batch's rows, and the batch.
+    """
+    order = np.argsort([len(prompt) + len(response) for prompt, response in rows], kind="stable")
+    for start in range(0, len(rows), size):
+        at = order[start : start + size]
+        yield at, collate_responses([rows[i] for i in at], pad_token, device=device)
 
 
 def mismatched(batch: Mapping[str, torch.Tensor], pad_token: int) -> dict[str, torch.Tensor]:
@@ -105,7 +153,7 @@ def mismatched(batch: Mapping[str, torch.Tensor], pad_token: int) -> dict[str, t
     pairs = [
         PairTokens(prompts[(i + 1) % count], answers[i], answers[count + i]) for i in range(count)
     ]
-    return {name: part.to(rows.device) for name, part in collate(pairs, pad_token).items()}
+    return collate(pairs, pad_token, device=rows.device)
 
 
 def pad_token_of(tokenizer: Any) -> int:
@@ -140,7 +188,7 @@ def _tokenised(
             raise refuse(f"row {at}, {name!r}", row[name], "a response that is not empty")
     whole = [_whole(tokenizer, row["prompt"], row[name]) for name in ("chosen", "rejected")]
     prompt = _prompt(tokenizer, row["prompt"])
-    start = min(_common(prompt, tokens) for tokens in whole)
+    start = min(common_start(prompt, tokens) for tokens in whole)
     longest = max(map(len, whole))
     if max_length is not None and longest > max_length:
         expected = f"at most {max_length} with prompt"
@@ -172,13 +220,3 @@ def _chat(tokenizer: Any, messages: Sequence[Any], **options: bool) -> list[int]
             "it: set tokenizer.chat_template, or give prompts and responses as texts."
         ) from None
     return list(found["input_ids"])
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    same = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        same += 1
-    return same

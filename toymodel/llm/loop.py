@@ -12,7 +12,7 @@ from toymodel import losses
 from toymodel._errors import refuse, whole
 from toymodel.llm.batches import PairTokens, collate, mismatched
 from toymodel.llm.objective import Objective, needs, surrogate
-from toymodel.llm.sequences import Scored, score
+from toymodel.llm.sequences import Scored, mismatched_log_ratio, score
 from toymodel.losses import PreferenceLoss
 
 Watch = Callable[[int, Objective, Scored], None]
@@ -76,7 +76,7 @@ def train(
     for step, rows in enumerate(
         tqdm(batches, desc="training", unit="step", delay=2, disable=hidden(progress))
     ):
-        batch = {k: v.to(device) for k, v in collate([pairs[i] for i in rows], pad_token).items()}
+        batch = collate([pairs[i] for i in rows], pad_token, device=device)
         objective, policy = evaluate(model, reference, batch, loss, wanted, pad_token)
         if watch is not None:
             watch(step, objective, policy)
@@ -117,8 +117,7 @@ def evaluate(
     with torch.no_grad():
         if "mismatched" in wanted:
             other = mismatched(batch, pad_token)
-            gaps = score(model, other).total - score(reference, other).total
-            log_ratio = torch.stack(gaps.chunk(2)).mean(dim=0)
+            log_ratio = mismatched_log_ratio(score(model, other), score(reference, other))
         theirs = score(reference, batch)
     return surrogate(loss, policy, theirs, log_ratio), policy
 

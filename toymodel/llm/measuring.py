@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from toymodel.llm.batches import PairTokens, collate
-from toymodel.llm.probes import Probe, Tokens
+from toymodel.llm.batches import Response, of_like_lengths
+from toymodel.llm.probes import Probe
 from toymodel.llm.sequences import score
 
 _LOST = np.log(10.0)  # a sample of the reference's is lost when it is ten times less likely
-_ROWS = 256  # scored at once
 
 Checker = Callable[[str, str], bool]
 
@@ -53,9 +52,7 @@ def measure(model: Any, probes: Sequence[Probe], pad_token: int) -> Measured:
 
 
 @torch.no_grad()
-def response_log_probs(
-    model: Any, rows: Sequence[tuple[Tokens, Tokens]], pad_token: int
-) -> np.ndarray:
+def response_log_probs(model: Any, rows: Sequence[Response], pad_token: int) -> np.ndarray:
     """Log-probabilities of responses, each after its prompt (nats), [row].
 
     Args:
@@ -64,12 +61,8 @@ def response_log_probs(
         pad_token: the number of the padding token.
     """
     device = next(model.parameters()).device
-    order = np.argsort([len(prompt) + len(response) for prompt, response in rows], kind="stable")
     found = np.empty(len(rows))
-    for start in range(0, len(rows), _ROWS):  # of like lengths together: little padding
-        at = order[start : start + _ROWS]
-        pairs = [PairTokens(rows[i][0], rows[i][1], ()) for i in at]
-        batch = {k: v[: len(at)].to(device) for k, v in collate(pairs, pad_token).items()}
+    for at, batch in of_like_lengths(rows, pad_token, device):
         found[at] = score(model, batch).total.double().cpu().numpy()
     return found
 

@@ -12,9 +12,7 @@ import torch
 
 from toymodel._errors import InputError, refuse
 from toymodel._files import whole_file
-from toymodel.llm.batches import PairTokens
-
-Tokens = tuple[int, ...]
+from toymodel.llm.batches import PairTokens, Tokens
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,6 +107,16 @@ def _score(model: Any, batch: Batch, concentration: bool) -> Scored:
     return Scored(log_probs.masked_fill(~mask, 0.0), mask, squares)
 
 
+def mismatched_log_ratio(policy: Scored, reference: Scored) -> torch.Tensor:
+    """Mean log-ratio of a pair's two responses, each after another prompt: KTO's KL, [pair].
+
+    Args:
+        policy: a batch of `toymodel.llm.batches.mismatched`.
+        reference: the same under the reference.
+    """
+    return torch.stack((policy.total - reference.total).chunk(2)).mean(dim=0)
+
+
 def pair_batch(
     policy: Scored, reference: Scored | None, mismatched: torch.Tensor | None = None
 ) -> PairBatch:

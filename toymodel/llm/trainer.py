@@ -13,7 +13,7 @@ from toymodel._errors import refuse
 from toymodel.llm import extra
 from toymodel.llm.batches import mismatched
 from toymodel.llm.objective import Objective, needs, surrogate
-from toymodel.llm.sequences import Scored
+from toymodel.llm.sequences import Scored, mismatched_log_ratio
 from toymodel.losses import PreferenceLoss
 
 extra.check_trl()
@@ -94,8 +94,8 @@ class DPOTrainer(TRLTrainer):
             super()._compute_loss(model, batch, False)
             self._metrics, self._total_train_tokens = metrics, tokens
         mask = batch["completion_mask"][:, 1:].bool()
-        policy, reference = (_scored(output, mask).total for output in outputs)
-        return torch.stack((policy - reference).chunk(2)).mean(dim=0)
+        policy, reference = (_scored(output, mask) for output in outputs)
+        return mismatched_log_ratio(policy, reference)
 
     def _log_slopes(self, objective: Objective, policy: Scored) -> None:
         model: Any = self.model

@@ -7,22 +7,23 @@ from toymodel import losses
 from toymodel._errors import unknown
 from toymodel.losses import PreferenceLoss
 
-#: TRL's ``loss_type`` -> ours, from beta and label smoothing; ``docs/trl.md`` has the differences.
-EQUIVALENTS: dict[str, Callable[[float, float], PreferenceLoss]] = {
-    "sigmoid": lambda beta, _: losses.DPO(beta),
-    "hinge": lambda beta, _: losses.Hinge(beta),
-    "ipo": lambda beta, _: losses.IPO(beta, per_token=True),
-    "exo_pair": lambda beta, smoothing: losses.EXO(beta, smoothing),
-    "nca_pair": lambda beta, _: losses.NCA(beta),
-    "robust": lambda beta, smoothing: losses.Robust(beta, smoothing),
-    "bco_pair": lambda beta, _: losses.BCO(beta),
-    "sppo_hard": lambda beta, _: losses.SPPO(beta),
-    "aot": lambda beta, smoothing: losses.AOT(beta, smoothing),
-    "aot_unpaired": lambda beta, smoothing: losses.AOTUnpaired(beta, smoothing),
-    "apo_zero": lambda beta, _: losses.APOZero(beta),
-    "apo_down": lambda beta, _: losses.APODown(beta),
-    "sft": lambda _, __: losses.SFT(per_token=True),
-    "sigmoid_norm": lambda beta, _: losses.SigmoidNorm(beta),
+#: TRL's ``loss_type`` -> ours, from the trainer's numbers; ``docs/trl.md`` has the differences.
+EQUIVALENTS: dict[str, Callable[[Any], PreferenceLoss]] = {
+    "sigmoid": lambda of: losses.DPO(of.beta),
+    "hinge": lambda of: losses.Hinge(of.beta),
+    "ipo": lambda of: losses.IPO(of.beta, per_token=True),
+    "exo_pair": lambda of: losses.EXO(of.beta, of.label_smoothing),
+    "nca_pair": lambda of: losses.NCA(of.beta),
+    "robust": lambda of: losses.Robust(of.beta, of.label_smoothing),
+    "bco_pair": lambda of: losses.BCO(of.beta),
+    "sppo_hard": lambda of: losses.SPPO(of.beta),
+    "aot": lambda of: losses.AOT(of.beta, of.label_smoothing),
+    "aot_unpaired": lambda of: losses.AOTUnpaired(of.beta, of.label_smoothing),
+    "apo_zero": lambda of: losses.APOZero(of.beta),
+    "apo_down": lambda of: losses.APODown(of.beta),
+    "discopop": lambda of: losses.DiscoPOP(of.beta, of.args.discopop_tau),
+    "sft": lambda _: losses.SFT(per_token=True),
+    "sigmoid_norm": lambda of: losses.SigmoidNorm(of.beta),
 }
 
 
@@ -40,12 +41,9 @@ def loss_of(trainer: Any) -> PreferenceLoss:
         return own
     parts: list[PreferenceLoss] = []
     for name in trainer.loss_types:
-        if name == "discopop":
-            parts.append(losses.DiscoPOP(trainer.beta, trainer.args.discopop_tau))
-            continue
         if name not in EQUIVALENTS:
-            raise unknown("loss_type", name, (*EQUIVALENTS, "discopop"))
-        parts.append(EQUIVALENTS[name](trainer.beta, trainer.label_smoothing))
+            raise unknown("loss_type", name, EQUIVALENTS)
+        parts.append(EQUIVALENTS[name](trainer))
     weights = tuple(float(weight) for weight in trainer.loss_weights)
     loss: PreferenceLoss = losses.WeightedSum(tuple(parts), weights)
     if weights == (1.0,):

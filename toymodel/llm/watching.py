@@ -17,7 +17,7 @@ from toymodel.llm.measuring import Checker, Measured, measure, response_log_prob
 from toymodel.llm.objective import needs, surrogate
 from toymodel.llm.overlap import by_kind
 from toymodel.llm.probes import Probe
-from toymodel.llm.sequences import score
+from toymodel.llm.sequences import mismatched_log_ratio, score
 from toymodel.llm.trl_losses import loss_of
 
 
@@ -109,13 +109,13 @@ class Watcher:
     def _begin(self, probes: list[Probe], before: Measured) -> None:
         self._probes, self._before = probes, before
         device = next(self.model.parameters()).device
-        self._batch = {k: v.to(device) for k, v in collate(self._pairs, self._pad).items()}
+        self._batch = collate(self._pairs, self._pad, device=device)
         self._reference = self._other = None
         if self._needs & {"reference", "excess", "mismatched"}:
             with torch.no_grad(), self._as_reference() as model:
                 self._reference = score(model, self._batch)
                 if "mismatched" in self._needs:
-                    self._other = score(model, mismatched(self._batch, self._pad)).total
+                    self._other = score(model, mismatched(self._batch, self._pad))
 
     def numbers(self, *, gradients: bool) -> dict[str, float]:
         """Everything that is logged of the model as it is now.
@@ -148,8 +148,8 @@ class Watcher:
         if self._other is None:
             return None
         with torch.no_grad():
-            gaps = score(model, mismatched(self._batch, self._pad)).total - self._other
-        return torch.stack(gaps.chunk(2)).mean(dim=0)
+            now = score(model, mismatched(self._batch, self._pad))
+        return mismatched_log_ratio(now, self._other)
 
     def _fresh(self, model: Any, checker: Checker) -> dict[str, float]:
         """From answers of the present policy: malformed ones, and KL(pi || pi0)."""

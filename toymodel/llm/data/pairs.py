@@ -1,6 +1,6 @@
 """A preference pair from a record's columns, or what is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toymodel._errors import InputError
@@ -70,7 +70,7 @@ def dialogue(fields: Mapping[str, Any]) -> Row:
     chosen, rejected = fields["chosen"], fields["rejected"]
     if not (_kind("chosen", chosen) is _kind("rejected", rejected) is str):
         raise Unusable("chosen and rejected: messages, where HH-RLHF has texts")
-    start = chosen[: _common(chosen, rejected)].rfind(_ASSISTANT)
+    start = chosen[: common_start(chosen, rejected)].rfind(_ASSISTANT)
     if chosen == rejected:
         raise Unusable("chosen and rejected are equal")
     if start < 0 or not chosen.startswith(_HUMAN):
@@ -109,14 +109,20 @@ def _kind(name: str, value: Any) -> type:
 
 def _split(chosen: Any, rejected: Any) -> tuple[Any, Any, Any]:
     """Common beginning and rests; of texts, a space before the parting goes to the rests."""
-    at = _common(chosen, rejected)
+    at = common_start(chosen, rejected)
     parts = at < min(len(chosen), len(rejected))
     if parts and isinstance(chosen, str) and chosen[:at].endswith(" "):
         at -= 1
     return chosen[:at], chosen[at:], rejected[at:]
 
 
-def _common(one: Any, other: Any) -> int:
+def common_start(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many letters, messages or tokens two sequences begin with alike.
+
+    Example:
+        >>> common_start("Is it? Yes.", "Is it? No.")
+        7
+    """
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from toymodel.llm.batches import PairTokens
 from toymodel.llm.miniature.plan import Plan
-from toymodel.llm.probes import Tokens
 from toymodel.llm.small.answering import Answer, answers, longest_answer, shares
 from toymodel.llm.small.base import BaseSettings, base_policy
 from toymodel.llm.small.pairs import PairSet, make_pairs
@@ -65,14 +64,6 @@ class Bench:
             for where in self.prompts
             for name, value in shares(self.said(model, where)).items()
         }
-
-    def points(self, rows: list[tuple[Tokens, Tokens]]) -> np.ndarray:
-        """The verifier as a reward of prompts and responses: points, 1 to 5, [row]."""
-        decode = self.tokenizer.batch_decode
-        prompts = decode([prompt for prompt, _ in rows], skip_special_tokens=True)
-        texts = decode([response for _, response in rows], skip_special_tokens=True)
-        both = zip(prompts, texts, strict=True)
-        return np.array([float(self.task.score(prompt, text).points) for prompt, text in both])
 
 
 def make_bench(

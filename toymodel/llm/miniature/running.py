@@ -16,10 +16,9 @@ from tqdm import tqdm
 from toymodel._errors import refuse
 from toymodel._version import __version__
 from toymodel.llm.journal import Journal
+from toymodel.llm.loop import hidden
 from toymodel.llm.miniature.plan import Plan
 from toymodel.llm.miniature.records import Records
-
-_TASKS = {"arithmetic": "Arithmetic", "verses": "Verses", "slogans": "Slogans"}
 
 
 def run_plan(
@@ -42,8 +41,7 @@ def run_plan(
     done = {seed: _done(plan, place, seed) for seed in plan.seeds}
     total = sum(len(plan.cells(seed)) for seed in plan.seeds)
     ready = sum(len(rows) for rows in done.values())
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden)
+    bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden(progress))
     with bar, _processes(min(workers, len(plan.seeds))) as (pool, messages):
         futures = [pool.submit(_run_seed, plan, seed, place, messages) for seed in plan.seeds]
         while True:
@@ -115,7 +113,7 @@ def _run_seed(plan: Plan, seed: int, place: Path, messages: Any) -> None:
         if cell.key in done:
             continue
         if bench is None or bench.task.name != cell.task:
-            task = getattr(tasks, _TASKS[cell.task])()
+            task = tasks.BY_NAME[cell.task]()
             bench = make_bench(task, seed, plan, place / "policies", plan.base())
         start = time.perf_counter()
         found = run_cell(cell, bench, plan)

@@ -12,12 +12,10 @@ from torch import nn
 from tqdm import tqdm
 
 from toymodel._errors import refuse, unknown, whole
-from toymodel.llm.batches import PairTokens, collate
+from toymodel.llm.batches import PairTokens, Response, collate, of_like_lengths
 from toymodel.llm.loop import hidden, shuffled
-from toymodel.llm.probes import Tokens
 from toymodel.llm.rl.forms import FORMS, Seen
 
-_ROWS = 256  # rewarded at once
 _RECORDS = 20
 
 
@@ -54,7 +52,7 @@ class RewardModel(nn.Module):
         return found
 
     @torch.no_grad()
-    def rewards(self, rows: Sequence[tuple[Tokens, Tokens]]) -> np.ndarray:
+    def rewards(self, rows: Sequence[Response]) -> np.ndarray:
         """Rewards of responses, each after its prompt; the model is left in the mode it was in.
 
         Args:
@@ -72,12 +70,8 @@ class RewardModel(nn.Module):
         was_training = self.training
         self.eval()
         device = next(self.parameters()).device
-        order = np.argsort([len(p) + len(r) for p, r in rows], kind="stable")
         found = np.empty(len(rows))
-        for start in range(0, len(rows), _ROWS):  # of like lengths together: little padding
-            at = order[start : start + _ROWS]
-            pairs = [PairTokens(rows[i][0], rows[i][1], ()) for i in at]
-            batch = {k: v[: len(at)].to(device) for k, v in collate(pairs, self.pad_token).items()}
+        for at, batch in of_like_lengths(rows, self.pad_token, device):
             found[at] = self(batch).double().cpu().numpy()
         self.train(was_training)
         return found
@@ -208,7 +202,7 @@ def fit_reward_model(
         if step % every == 0:
             records.append((step, reward.margins(held_out)))
         start = time.perf_counter()
-        batch = {k: v.to(device) for k, v in collate([pairs[i] for i in rows], pad_token).items()}
+        batch = collate([pairs[i] for i in rows], pad_token, device=device)
         seen = reward.see(batch)
         value = bradley_terry(reward.head(seen)).mean()
         if not torch.isfinite(value):

@@ -12,10 +12,10 @@ import torch
 from tqdm import tqdm
 
 from toymodel._errors import refuse, whole
-from toymodel.llm.batches import PairTokens, collate
+from toymodel.llm.batches import Tokens, collate_responses
 from toymodel.llm.loop import hidden, shuffled
 from toymodel.llm.measuring import response_log_probs
-from toymodel.llm.probes import Tokens, generate
+from toymodel.llm.probes import generate
 from toymodel.llm.sequences import score
 
 Reward = Callable[[Sequence[tuple[Tokens, Tokens]]], np.ndarray]
@@ -223,11 +223,7 @@ def rloo(
 def _log_probs(model: Any, rows: Sequence[tuple[Tokens, Tokens]], pad_token: int) -> torch.Tensor:
     """Log-probabilities of responses with their graph (nats), [row]."""
     device = next(model.parameters()).device
-    batch = collate([PairTokens(prompt, response, ()) for prompt, response in rows], pad_token)
-    total: torch.Tensor = score(
-        model, {name: part[: len(rows)].to(device) for name, part in batch.items()}
-    ).total
-    return total
+    return score(model, collate_responses(rows, pad_token, device=device)).total
 
 
 def _checked(rewards: np.ndarray, count: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymodel.llm.batches import Tokens
 from toymodel.llm.measuring import response_log_probs
-from toymodel.llm.probes import Tokens, generate
+from toymodel.llm.probes import generate
 
 
 class OwnAnswers(NamedTuple):

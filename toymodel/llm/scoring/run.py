@@ -157,7 +157,7 @@ def _batch(
 ) -> list[Scores | None]:
     """Scores of each pair; None where the model's log-probability is not finite."""
     device = next(reader.model.parameters()).device
-    batch = {name: part.to(device) for name, part in collate(pairs, pad_token).items()}
+    batch = collate(pairs, pad_token, device=device)
     scored, states = reader.read(batch)
     finite = torch.isfinite(scored.total).reshape(2, -1).all(dim=0).tolist()
     if not all(finite):

@@ -1,22 +1,17 @@
 """Small language models made from a config and trained here: nothing is downloaded."""
 
-import importlib
-from typing import Any
+from toymodel.llm.small.answering import shares
+from toymodel.llm.small.base import BaseSettings, base_policy
+from toymodel.llm.small.models import gpt2
+from toymodel.llm.small.pairs import PairSet, make_pairs
+from toymodel.llm.small.tokenizer import word_tokenizer
 
-_WHERE = {
-    "BaseSettings": "base",
-    "PairSet": "pairs",
-    "base_policy": "base",
-    "gpt2": "models",
-    "make_pairs": "pairs",
-    "shares": "answering",
-    "word_tokenizer": "tokenizer",
-}
-
-__all__ = [*sorted(_WHERE)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+__all__ = [
+    "BaseSettings",
+    "PairSet",
+    "base_policy",
+    "gpt2",
+    "make_pairs",
+    "shares",
+    "word_tokenizer",
+]

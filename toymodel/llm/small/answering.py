@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from toymodel.llm.probes import Tokens, generate
+from toymodel.llm.batches import Tokens
+from toymodel.llm.probes import generate
 from toymodel.llm.tasks import Score, Task
 
 _ROOM = 1.3  # how much longer than the task's own answers one may be

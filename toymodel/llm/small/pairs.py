@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from toymodel._errors import refuse
-from toymodel.llm.batches import PairTokens
-from toymodel.llm.probes import Tokens
+from toymodel.llm.batches import PairTokens, Tokens
 from toymodel.llm.small.answering import Answer, answers
 from toymodel.llm.tasks import Task
 

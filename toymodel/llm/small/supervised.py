@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from toymodel.llm.batches import PairTokens, collate
+from toymodel.llm.batches import PairTokens, collate_responses
+from toymodel.llm.loop import hidden
 from toymodel.llm.sequences import score
 from toymodel.llm.tasks import Task
 
@@ -69,8 +70,7 @@ def teach(
     shares = np.array(stage.mix) / sum(stage.mix)
     looks = []
     model.train()
-    hidden = None if progress is None else not progress
-    with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=hidden) as bar:
+    with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=hidden(progress)) as bar:
         for step in range(stage.steps):
             prompts = task.prompts(random, stage.batch_size, stage.split)
             drawn = random.choice(len(shares), stage.batch_size, p=shares)
@@ -79,9 +79,8 @@ def teach(
                 for prompt, at in zip(prompts, drawn, strict=True)
             ]
             rows = example_tokens(tokenizer, prompts, answers)
-            batch = collate(rows, tokenizer.pad_token_id)
-            batch = {name: part[: len(rows)] for name, part in batch.items()}
-            scored = score(model, batch)
+            said = [(row.prompt, row.chosen) for row in rows]
+            scored = score(model, collate_responses(said, tokenizer.pad_token_id))
             loss = -scored.log_probs.sum() / scored.mask.sum()
             optimiser.zero_grad()
             loss.backward()

@@ -1,11 +1,11 @@
 """Chains of arithmetic modulo ten, worked out from left to right: ``5 *9 +5 -2 ?``."""
 
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from toymodel._errors import refuse
+from toymodel.llm.tasks.draws import of_test
 
 DIGITS = tuple("0123456789")
 #: What a chain does to its value; ``+0``, ``-0``, ``*0`` and ``*1`` would be too easy.
@@ -101,7 +101,7 @@ def draw_chains(
 
 def is_held_out(prompt: str) -> bool:
     """Whether a chain belongs to the test sets: one in five, by a checksum of its text."""
-    return zlib.crc32(prompt.encode()) % 5 == 0
+    return of_test(prompt, one_in=5)
 
 
 _RANKS = 1.0 + np.random.default_rng(0).permutation(len(STEPS))

@@ -40,14 +40,14 @@ def by_rank(random: np.random.Generator, things: Sequence[Thing], *, late: bool 
     return things[-1 - rank if late else rank]
 
 
-def of_test(prompt: str) -> bool:
-    """Whether a prompt is kept for tests, as a quarter of all are: by a checksum of its text.
+def of_test(prompt: str, one_in: int = 4) -> bool:
+    """Whether a prompt is kept for tests, as one in so many is: by a checksum of its text.
 
     Example:
         >>> [of_test(prompt) for prompt in ("a", "b", "c", "d")]
         [False, False, False, True]
     """
-    return zlib.crc32(prompt.encode()) % 4 == 0
+    return zlib.crc32(prompt.encode()) % one_in == 0
 
 
 @functools.cache
