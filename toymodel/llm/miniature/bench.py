@@ -2,19 +2,23 @@
 
 import copy
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toymodel.llm.batches import PairTokens
+from toymodel.llm.miniature.follow import Follow
 from toymodel.llm.miniature.plan import Plan
+from toymodel.llm.rl import RewardCurve, RewardModel, fit_reward_model
 from toymodel.llm.small.answering import Answer, answers, longest_answer, shares
 from toymodel.llm.small.base import BaseSettings, base_policy
 from toymodel.llm.small.pairs import PairSet, make_pairs
 from toymodel.llm.tasks import Task
 
 SETS = ("test", "shifted")  # the paper's MATH* and SuperCLUE: like the training data, and not
+_WATCHED = 64  # pairs that are followed
 _VALIDATION = 200  # prompts on which learning rates are compared
 
 
@@ -41,6 +45,27 @@ class Bench:
     pairs: PairSet
     held_out: dict[str, list[PairTokens]]
     prompts: dict[str, list[str]]
+    _followed: dict[str, Follow] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def judge(self) -> tuple[RewardModel, RewardCurve]:
+        """A reward model of the on-policy pairs, and how it was fitted."""
+        return fit_reward_model(
+            self.model,
+            self.pairs.scenarios["both_on_policy"],
+            self.held_out["both_on_policy"],
+            pad_token=self.tokenizer.pad_token_id,
+            seed=self.seed,
+            progress=False,
+        )
+
+    def follow(self, scenario: str) -> Follow:
+        """Watched pairs of a scenario with their probes, which the base policy draws once."""
+        if scenario not in self._followed:
+            pairs = self.pairs.scenarios[scenario][:_WATCHED]
+            options = {"longest": self.longest, "seed": self.seed}
+            self._followed[scenario] = Follow(self.model, self.tokenizer, pairs, **options)
+        return self._followed[scenario]
 
     def policy(self) -> Any:
         """A copy of the base policy, to be trained."""

@@ -3,17 +3,11 @@
 import dataclasses
 from typing import Any
 
-from toymodel.llm.batches import PairTokens
 from toymodel.llm.loop import train
-from toymodel.llm.measuring import measure, summary
 from toymodel.llm.miniature.bench import Bench
 from toymodel.llm.miniature.plan import Cell, Plan
 from toymodel.llm.miniature.watch import Watch
-from toymodel.llm.probes import standard_probes
-from toymodel.llm.rl import fit_reward_model, rloo
-
-_WATCHED = 64  # pairs that are followed
-_SUPPORT = 64  # samples a prompt whose mass is followed
+from toymodel.llm.rl import rloo
 
 Result = dict[str, Any]
 
@@ -29,47 +23,12 @@ def run_cell(cell: Cell, bench: Bench, plan: Plan) -> Result:
     if cell.method == "reward_model":
         return _reward_model(bench)
     model = bench.policy()
-    watched = bench.pairs.scenarios[cell.scenario][:_WATCHED]
-    follow = Follow(bench, watched)
     found: Result = {}
     if cell.method == "rloo":
         found |= _rloo(cell, bench, plan, model)
     elif cell.method != "base":
         found |= _preferences(cell, bench, plan, model)
-    return found | follow.now(model) | bench.scores(model)
-
-
-class Follow:
-    """Likelihoods of watched pairs and probes, before and after.
-
-    Args:
-        bench: of the cell.
-        pairs: watched.
-    """
-
-    def __init__(self, bench: Bench, pairs: list[PairTokens]) -> None:
-        self._pad = int(bench.tokenizer.pad_token_id)
-        self._probes = standard_probes(
-            bench.model,
-            pairs,
-            vocabulary=len(bench.tokenizer),
-            pad_token=self._pad,
-            end_token=bench.tokenizer.eos_token_id,
-            samples=_SUPPORT,
-            max_new_tokens=bench.longest,
-            seed=bench.seed,
-        )
-        self._before = measure(bench.model, self._probes, self._pad)
-
-    def now(self, model: Any) -> Result:
-        """``before/...`` and ``after/...`` of every number of `toymodel.llm.measuring.summary`."""
-        after = measure(model, self._probes, self._pad)
-        both = {"before": self._before, "after": after}
-        return {
-            f"{when}/{name}": value
-            for when, measured in both.items()
-            for name, value in summary(self._probes, measured, self._before).items()
-        }
+    return found | bench.follow(cell.scenario).now(model) | bench.scores(model)
 
 
 def _preferences(cell: Cell, bench: Bench, plan: Plan, model: Any) -> Result:
@@ -93,8 +52,7 @@ def _preferences(cell: Cell, bench: Bench, plan: Plan, model: Any) -> Result:
 
 
 def _reward_model(bench: Bench) -> Result:
-    """A reward model of the on-policy pairs, which `rloo` cells fit again from the same seed."""
-    model, curve = _fitted(bench)
+    model, curve = bench.judge
     curves = {
         "step": curve.steps.tolist(),
         "accuracy": curve.held_out_accuracy.tolist(),
@@ -108,20 +66,9 @@ def _reward_model(bench: Bench) -> Result:
     }
 
 
-def _fitted(bench: Bench) -> Any:
-    return fit_reward_model(
-        bench.model,
-        bench.pairs.scenarios["both_on_policy"],
-        bench.held_out["both_on_policy"],
-        pad_token=bench.tokenizer.pad_token_id,
-        seed=bench.seed,
-        progress=False,
-    )
-
-
 def _rloo(cell: Cell, bench: Bench, plan: Plan, model: Any) -> Result:
     """Policy optimisation on the learned reward, from the prompts that the pairs were made of."""
-    judge, _ = _fitted(bench)
+    judge, _ = bench.judge
     prompts = [tuple(row) for row in bench.tokenizer(bench.pairs.prompts)["input_ids"]]
     steps = rloo(
         model,

@@ -12,7 +12,7 @@ from toymodel.llm.miniature.bench import Bench
 from toymodel.llm.miniature.plan import Cell
 from toymodel.llm.objective import Objective, needs
 from toymodel.llm.overlap import by_kind
-from toymodel.llm.sequences import Scored
+from toymodel.llm.sequences import Scored, score
 
 _RECORDS = 10
 _PAIRS = 64  # of the training set and of the held-out set, the same at each record
@@ -32,7 +32,10 @@ class Watch:
         self._bench, self._model, self._loss = bench, model, cell.loss
         self._needs = needs(self._loss)
         self._pairs = bench.pairs.scenarios[cell.scenario][:_PAIRS]
-        self._held_out = bench.held_out[cell.scenario][:_PAIRS]
+        self._pad = bench.tokenizer.pad_token_id
+        self._held_out = collate(bench.held_out[cell.scenario][:_PAIRS], self._pad)
+        with torch.no_grad():
+            self._before = score(bench.model, self._held_out)
         self._at = set(np.linspace(0, steps, _RECORDS + 1).astype(int).tolist())
         self.curves: dict[str, list[float]] = {}
 
@@ -43,12 +46,18 @@ class Watch:
 
     def look(self, step: int) -> None:
         """Record everything after so many updates."""
-        objective, policy = self._evaluated(self._pairs)
+        objective, policy = evaluate(
+            self._model,
+            self._bench.model,
+            collate(self._pairs, self._pad),
+            self._loss,
+            self._needs,
+            self._pad,
+        )
         both = halves(objective, policy, self._model.parameters())
         chosen, rejected = policy.total.detach().chunk(2)
         with torch.no_grad():
-            _, held = self._evaluated(self._held_out)
-            _, before = self._evaluated(self._held_out, self._bench.model)
+            held = score(self._model, self._held_out)
         found = {
             "step": step,
             "chosen": float(chosen.mean()),
@@ -57,18 +66,12 @@ class Watch:
             "gradient_rejected": both.rejected,
             "cosine": both.cosine,
             "log_ratio": both.log_ratio,
-            "accuracy": _accuracy(held, before),
+            "accuracy": _accuracy(held, self._before),
             "train_loss": float(objective.value.detach()),
             **by_kind(policy, self._pairs),
         }
         for name, value in found.items():
             self.curves.setdefault(name, []).append(value)
-
-    def _evaluated(self, pairs: Any, model: Any = None) -> tuple[Objective, Scored]:
-        pad = self._bench.tokenizer.pad_token_id
-        batch = collate(pairs, pad)
-        policy = self._model if model is None else model
-        return evaluate(policy, self._bench.model, batch, self._loss, self._needs, pad)
 
 
 def _accuracy(policy: Scored, reference: Scored) -> float:
