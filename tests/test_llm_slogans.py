@@ -1,4 +1,4 @@
-"""Slogans: right by construction, each error lowers its own aspect alone, any text gets a score."""
+"""Slogans: right by construction, and each error lowers its own aspect alone."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,7 +15,6 @@ PROMPT = "tea warm true from 5 to 6"
 
 seeds = st.integers(0, 2**32 - 1)
 splits = st.sampled_from(Slogans.splits)
-words = st.sampled_from(Slogans.vocabulary)
 
 
 def drawn(seed, split="train", task=TASK):
@@ -83,19 +82,8 @@ def test_a_weak_model_errs_as_often_as_stated(kind):
     assert np.mean(found) == pytest.approx(WEAK[kind], abs=0.03)
 
 
-@given(st.text() | st.lists(words, max_size=30).map(" ".join), seeds, splits)
-def test_any_text_gets_a_score(answer, seed, split):
-    _, prompt = drawn(seed, split)
-    score = TASK.score(prompt, answer)
-    assert tuple(score.aspects) == Slogans.aspects
-    assert all(0 <= value <= 1 for value in score.aspects.values())
-    assert 1 <= score.points <= 5
-    assert TASK.score(answer, prompt).points == 1  # the prompt is none
-
-
-def test_splits_are_disjoint_and_shifted_has_only_unseen_kinds():
+def test_shifted_has_only_unseen_kinds():
     prompts = {split: TASK.prompts(np.random.default_rng(0), 3000, split) for split in TASK.splits}
-    assert not set(prompts["train"]) & set(prompts["test"])
     kinds = {
         split: {(read(prompt).product, read(prompt).low) for prompt in found}
         for split, found in prompts.items()
@@ -103,16 +91,6 @@ def test_splits_are_disjoint_and_shifted_has_only_unseen_kinds():
     assert kinds["train"] == kinds["test"]
     assert not kinds["train"] & kinds["shifted"]
     assert {low for _, low in kinds["shifted"]} == {low for _, low in kinds["train"]}
-
-
-@given(seeds, splits, st.sampled_from(Slogans.styles))
-def test_equal_seeds_give_equal_data_within_the_vocabulary(seed, split, style):
-    random, prompt = drawn(seed, split)
-    answer = TASK.answer(random, prompt, style)
-    again, same = drawn(seed, split)
-    assert (same, TASK.answer(again, same, style)) == (prompt, answer)
-    assert {*prompt.split(), *answer.split()} <= set(TASK.vocabulary)
-    assert len(answer.split()) <= 20
 
 
 def test_the_data_sets_words_are_others():
@@ -124,10 +102,6 @@ def test_the_data_sets_words_are_others():
         found = [word for word in found if word in SCENES]
         early[style] = np.mean([word in SCENES[:4] for word in found])
     assert early["policy"] > 0.7 > 0.3 > early["dataset"]
-
-
-def test_the_vocabulary_is_small_and_has_no_word_twice():
-    assert len(set(TASK.vocabulary)) == len(TASK.vocabulary) < 150
 
 
 @pytest.mark.parametrize(

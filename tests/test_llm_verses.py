@@ -1,4 +1,4 @@
-"""Verses: right by construction, each error lowers its own aspect alone, any text gets a score."""
+"""Verses: right by construction, and each error lowers its own aspect alone."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -18,7 +18,6 @@ RIGHT = "nan sei : bun pan gei / tun nor pei / nan sei dil / kei ban hei"
 
 seeds = st.integers(0, 2**32 - 1)
 splits = st.sampled_from(Verses.splits)
-words = st.sampled_from(Verses.vocabulary)
 
 
 def drawn(seed, split="train", task=TASK):
@@ -99,34 +98,12 @@ def test_a_weak_model_errs_as_often_as_stated(aspect):
     assert all(score.well_formed for score in scores)
 
 
-@given(st.text() | st.lists(words, max_size=60).map(" ".join), seeds, splits)
-def test_any_text_gets_a_score(answer, seed, split):
-    _, prompt = drawn(seed, split)
-    score = TASK.score(prompt, answer)
-    assert tuple(score.aspects) == Verses.aspects
-    assert all(0 <= value <= 1 for value in score.aspects.values())
-    assert 1 <= score.points <= 5
-    assert TASK.score(answer, prompt).points == 1  # the prompt is none
-
-
-def test_splits_are_disjoint_and_shifted_has_only_unseen_kinds():
+def test_shifted_has_only_unseen_kinds():
     prompts = {split: TASK.prompts(np.random.default_rng(0), 3000, split) for split in TASK.splits}
-    assert not set(prompts["train"]) & set(prompts["test"])
     kinds = {split: {tuple(p.split()[:3]) for p in found} for split, found in prompts.items()}
     assert kinds["train"] == kinds["test"]
     assert not kinds["train"] & kinds["shifted"]
     assert len(kinds["train"] | kinds["shifted"]) == len(FORMS) * len(TUNES) * len(TASK.widths)
-
-
-@given(seeds, splits, st.sampled_from(Verses.styles))
-def test_equal_seeds_give_equal_data_within_the_vocabulary(seed, split, style):
-    random, prompt = drawn(seed, split)
-    answer = TASK.answer(random, prompt, style)
-    again, same = drawn(seed, split)
-    assert (same, TASK.answer(again, same, style)) == (prompt, answer)
-    assert {*prompt.split(), *answer.split()} <= set(TASK.vocabulary)
-    assert len(answer.split()) <= 50
-    assert style == "weak" or len(answer.split()) <= 43
 
 
 def test_the_data_sets_words_are_others():
@@ -142,10 +119,6 @@ def test_the_data_sets_words_are_others():
         ]
         early[style] = np.mean([word[0] in "bdpt" for word in found])
     assert early["policy"] > 0.5 > 0.3 > early["dataset"]
-
-
-def test_the_vocabulary_is_small_and_has_no_word_twice():
-    assert len(set(TASK.vocabulary)) == len(TASK.vocabulary) < 150
 
 
 @pytest.mark.parametrize(
