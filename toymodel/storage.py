@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +96,8 @@ def writable_folder(out: str | Path) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".toymodel-probe"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder, prefix=".toymodel-probe-"):
+            pass
     except OSError as error:
         raise InputError(
             f"out: cannot write into {str(folder)!r} ({error}), expected a folder that can be "
