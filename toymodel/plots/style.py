@@ -63,9 +63,25 @@ class Picture(Figure):
 def new_figure(
     rows: int = 1, columns: int = 1, *, panel: tuple[float, float] = (4.2, 3.1)
 ) -> tuple[Picture, Any]:
-    """A figure and its axes (always a 2-d array of them), laid out so that nothing overlaps."""
-    figure = Picture(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    """A figure in the house style and its axes, laid out so that nothing overlaps.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        panel: width and height of each (inches).
+
+    Returns:
+        The figure, which a notebook shows, and a 2-d array of axes, [row, column].
+
+    Example:
+        >>> import toymodel as tm
+        >>> figure, axes = tm.plots.new_figure(1, 2)
+        >>> axes.shape
+        (1, 2)
+    """
+    with style():
+        figure = Picture(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
