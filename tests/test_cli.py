@@ -1,6 +1,9 @@
 """The command line: every command, its help, its JSON, and exit codes that scripts can use."""
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -72,6 +75,17 @@ def test_interrupt_exits_with_130(run, monkeypatch):
     code, _, err = run("simulate")
     assert code == 130
     assert "stopped" in err
+
+
+@pytest.mark.parametrize("line", ["scenarios --json", "losses --help"])
+def test_a_reader_that_ends_early_ends_the_command_quietly(line):
+    """As in `toymodel losses | head`, but whatever is read: nothing."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "toymodel", *line.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_simulate_prints_saves_and_draws(run, tmp_path):

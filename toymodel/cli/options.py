@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from toymodel._errors import refuse
 
-OK, BAD_INPUT, NOT_REACHED, INTERRUPTED = 0, 2, 3, 130
+OK, UNREAD, BAD_INPUT, NOT_REACHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 Json = Annotated[bool, Parameter(negative="", help="Print results as JSON, for scripts.")]
 X64 = Annotated[bool, Parameter(negative="", help="Compute in float64.")]
