@@ -324,8 +324,11 @@ def test_a_model_that_does_not_fit(parts, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(parts / "model", bare)
     (bare / "model.safetensors").unlink()
-    with pytest.raises(tm.InputError, match=r"without \*\.safetensors"):
+    with pytest.raises(tm.InputError, match=r"model.path: .* without weights in safetensors"):
         planned("bare", model={"path": str(bare)})
+    model().save_pretrained(tmp_path / "dumb")
+    with pytest.raises(tm.InputError, match=r"model.path: .*dumb without a tokenizer"):
+        planned("dumb", model={"path": str(tmp_path / "dumb")})
     tokenizer_file = json.loads((parts / "model" / "tokenizer_config.json").read_text())
     endless = tmp_path / "endless"
     shutil.copytree(parts / "model", endless)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import hypothesis.strategies as st
 import jax
@@ -489,6 +490,24 @@ def test_folders_that_hold_no_model(folder):
     model().save_pretrained("bare")
     with pytest.raises(tm.InputError, match="bare without a tokenizer"):
         loading.load_model("bare", device="cpu")
+    Path("lora").mkdir()
+    Path("lora", "adapter_config.json").write_text("{}")
+    with pytest.raises(tm.InputError, match=r"an adapter alone.*merge_and_unload"):
+        loading.load_model("lora", device="cpu")
+
+
+def test_weights_that_are_not_whole_are_refused_rather_than_drawn(folder):
+    """Transformers fills what is missing at random, with a warning at most."""
+    weights, config = folder / "model" / "model.safetensors", folder / "model" / "config.json"
+    whole, told = weights.read_bytes(), json.loads(config.read_text())
+    for change, message in (({"n_layer": 2}, "without 12 of"), ({"n_embd": 32}, "without 16 of")):
+        config.write_text(json.dumps({**told, **change}))
+        with pytest.raises(tm.InputError, match=f"{message} its tensors, such as transformer.h"):
+            loading.load_model("model", device="cpu")
+    config.write_text(json.dumps(told))
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(tm.InputError, match=r"cannot be loaded .*expected safetensors weights"):
+        loading.load_model("model", device="cpu")
 
 
 @pytest.mark.parametrize(("name", "local"), [("model", True), ("somebody/model", False)])

@@ -4,11 +4,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from toymodel._errors import InputError, refuse
-from toymodel.llm import extra
+from toymodel._errors import refuse
+from toymodel.llm import extra, pretrained
 from toymodel.llm.alarms import Limits
 from toymodel.llm.data import Row, read_pairs
 from toymodel.llm.experiment.settings import Data, Experiment, Lora, Model, Watch
@@ -56,10 +55,7 @@ def tokenizer(model: Model) -> Any:
     Raises:
         InputError: there is none, or one without an end of the sequence.
     """
-    extra.need("transformers")
-    from transformers import AutoTokenizer
-
-    found = _loaded(model, AutoTokenizer, "a tokenizer")
+    found = pretrained.load_tokenizer(**_where(model))
     if found.eos_token is None:
         raise refuse("model.path", f"{model.path}, whose tokenizer has no end", "an eos_token")
     return found
@@ -71,9 +67,7 @@ def policy(model: Model) -> Any:
     Raises:
         InputError: it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
-
-    return _loaded(model, AutoModelForCausalLM, "safetensors weights", **_how(model))
+    return pretrained.load_causal(**_where(model), **_how(model))
 
 
 def skeleton(model: Model) -> Any:
@@ -83,20 +77,17 @@ def skeleton(model: Model) -> Any:
         InputError: no such model, or a folder without weights.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    found = _loaded(model, AutoConfig, "config.json")
-    folder = Path(model.path)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise refuse("model.path", f"{model.path} without *.safetensors", "a folder with weights")
-    how = {name: value for name, value in _how(model).items() if name != "use_safetensors"}
+    found = pretrained.load_config(**_where(model))
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
-                found, trust_remote_code=model.trust_remote_code, **how
+                found, trust_remote_code=model.trust_remote_code, **_how(model)
             )
     except (ValueError, ImportError) as error:
-        raise _unloadable(model, error, "a causal language model") from None
+        what = "a causal language model"
+        raise pretrained.unloadable(model.path, "model.path", what, error) from None
 
 
 def adapter(lora: Lora) -> Any:
@@ -153,33 +144,19 @@ def _watching(watch: Watch) -> dict[str, Any]:
     return {**found, "limits": Limits(**watch.limits)}
 
 
+def _where(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.path,
+        "argument": "model.path",
+        "revision": model.revision or "main",
+        "local_files_only": model.local_files_only,
+        "trust_remote_code": model.trust_remote_code,
+    }
+
+
 def _how(model: Model) -> dict[str, Any]:
-    found: dict[str, Any] = {"dtype": model.dtype, "use_safetensors": True}
-    if model.attention is not None:
-        found["attn_implementation"] = model.attention
-    return found
-
-
-def _loaded(model: Model, cls: Any, what: str, **options: Any) -> Any:
-    try:
-        return cls.from_pretrained(
-            model.path,
-            revision=model.revision or "main",
-            local_files_only=model.local_files_only,
-            trust_remote_code=model.trust_remote_code,
-            **options,
-        )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise _unloadable(model, error, what) from None
-
-
-def _unloadable(model: Model, error: Exception, what: str) -> InputError:
-    reason = str(error).strip().splitlines()[0]
-    return InputError(
-        f"model.path: {model.path!r} cannot be loaded ({reason}), expected {what}, in a folder or "
-        "under a name on the hub. To mend it: give the folder that save_pretrained wrote, or check "
-        "the name, the network and model.local_files_only."
-    )
+    found = {"dtype": model.dtype}
+    return found if model.attention is None else {**found, "attn_implementation": model.attention}
 
 
 def _rows(data: Data, split: str) -> tuple[list[Row], list[str]]:

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 
-from toymodel._errors import InputError, refuse, unknown
+from toymodel._errors import refuse, unknown
 from toymodel.llm.data.hub import is_hub_name
-from toymodel.llm.extra import need
+from toymodel.llm.pretrained import load_causal, load_tokenizer
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-_TOKENIZER = ("tokenizer", "vocab", "spiece", "sentencepiece")
 
 
 def load_model(
@@ -35,28 +34,16 @@ def load_model(
     Raises:
         InputError: no such model, no weights in safetensors, no tokenizer, no such device.
     """
-    need("transformers")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     place = device_of(device)
     local = not is_hub_name(name)
-    if local:
-        _check_folder(Path(name))
-    options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, **options
-        )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"model: {name!r} cannot be loaded ({reason}), expected a folder with a causal "
-            "language model and its tokenizer, or a name on the hub. To mend it: give the folder "
-            "that save_pretrained of both wrote, or check the name and the network."
-        ) from None
+    if local and not Path(name).is_dir():
+        expected = "a folder that save_pretrained wrote, or a name on the hub, owner/name"
+        raise refuse("model", name, f"{expected}; no such folder is there")
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+    tokenizer = load_tokenizer(name, **options)
+    model: Any = load_causal(name, dtype=dtype, **options)
     return model.to(place).eval(), tokenizer
 
 
@@ -90,23 +77,3 @@ def stamp_of(name: str) -> str:
     files = sorted(Path(name).glob("*.safetensors"))
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return f"{name} {states}" if states else name
-
-
-def _check_folder(folder: Path) -> None:
-    written = "a folder that save_pretrained wrote"
-    if not folder.is_dir():
-        expected = f"{written}, or a name on the hub, owner/name"
-        raise refuse("model", str(folder), f"{expected}; no such folder is there")
-    if not (folder / "config.json").is_file():
-        raise refuse("model", f"{folder} without config.json", written)
-    if not any(any(folder.glob(f"{name}*")) for name in _TOKENIZER):  # one without words is made
-        raise refuse("model", f"{folder} without a tokenizer", written, "save the tokenizer there")
-    if not any(folder.glob("*.safetensors")):
-        others = [x.name for x in (*folder.glob("*.bin"), *folder.glob("*.pt"))]
-        there = f" ({', '.join(others)} may run code when opened)" if others else ""
-        raise refuse(
-            "model",
-            f"{folder} without weights in safetensors{there}",
-            written,
-            "save the model with save_pretrained, which writes model.safetensors",
-        )
