@@ -13,7 +13,7 @@ from toymodel.llm.miniature.follow import Follow
 from toymodel.llm.miniature.plan import Plan
 from toymodel.llm.rl import RewardCurve, RewardModel, fit_reward_model
 from toymodel.llm.small.answering import Answer, answers, longest_answer, shares
-from toymodel.llm.small.base import BaseSettings, base_policy
+from toymodel.llm.small.base import base_policy
 from toymodel.llm.small.pairs import PairSet, make_pairs
 from toymodel.llm.tasks import Task
 
@@ -32,6 +32,7 @@ class Bench:
         model: the base policy, which nobody trains: cells train copies.
         tokenizer: its own.
         longest: tokens of an answer.
+        asked: prompts that pairs for training are made from.
         pairs: for training, by scenario.
         held_out: on-policy pairs on prompts of the test set, by scenario.
         prompts: name of a set -> its prompts; ``validation`` beside those of `SETS`.
@@ -42,6 +43,7 @@ class Bench:
     model: Any
     tokenizer: Any
     longest: int
+    asked: list[str]
     pairs: PairSet
     held_out: dict[str, list[PairTokens]]
     prompts: dict[str, list[str]]
@@ -96,8 +98,8 @@ def make_bench(
     seed: int,
     plan: Plan,
     folder: Path,
-    settings: BaseSettings | None = None,
     *,
+    device: str = "cpu",
     progress: bool | None = False,
 ) -> Bench:
     """Train or load the base policy, and make its pairs.
@@ -107,16 +109,18 @@ def make_bench(
         seed: of everything.
         plan: how much.
         folder: that keeps base policies.
-        settings: of the base policy.
+        device: where models are trained.
         progress: show a progress bar while it is trained.
     """
-    model, tokenizer = base_policy(task, seed, folder, settings, progress=progress)
+    model, tokenizer = base_policy(
+        task, seed, folder, plan.base(task.name), device=device, progress=progress
+    )
     longest = longest_answer(tokenizer, task)
     random = np.random.default_rng([seed, 3])
-    train = task.prompts(random, plan.prompts, "train")
+    asked = task.prompts(random, plan.prompts, "train")
     prompts = {where: task.prompts(random, plan.tests, where) for where in SETS}
     prompts["validation"] = task.prompts(random, _VALIDATION, "train")
     options = {"samples": plan.samples, "longest": longest}
-    pairs = make_pairs(model, tokenizer, task, train, seed=seed, **options)
+    pairs = make_pairs(model, tokenizer, task, asked, seed=seed, **options)
     held_out = make_pairs(model, tokenizer, task, prompts["test"][:200], seed=seed + 1, **options)
-    return Bench(task, seed, model, tokenizer, longest, pairs, held_out.scenarios, prompts)
+    return Bench(task, seed, model, tokenizer, longest, asked, pairs, held_out.scenarios, prompts)

@@ -18,6 +18,9 @@ LOSSES: dict[str, PreferenceLoss] = {
     "ipo": losses.IPO(0.1),
     "slic": losses.SLiC(5.0, 0.1),
 }
+ROUNDS = 3  # of iterative DPO
+#: Share of right answers at which pretraining ends; they learn late and then at once.
+_ENOUGH = {"verses": 0.2, "slogans": 0.25}
 FLEX_BETAS = (0.02, 0.05, 0.08, 0.14)  # beta_rejected, beside beta_chosen = 0.1 (Figure 4)
 
 
@@ -33,6 +36,8 @@ class Cell:
         scenario: where the pairs come from.
         learning_rate: of the run; 0 for the base.
         epochs: passes over the pairs.
+        rounds: collections of pairs: each takes its share of the prompts, draws its pairs from the
+            policy as it is, and holds that policy as reference.
     """
 
     task: str
@@ -41,6 +46,7 @@ class Cell:
     scenario: str = "both_on_policy"
     learning_rate: float = 0.0
     epochs: int = 1
+    rounds: int = 1
 
     @property
     def key(self) -> str:
@@ -60,6 +66,7 @@ class Plan:
 
     Args:
         seeds: of base policies.
+        methods: names of `LOSSES`; each is run in every scenario.
         learning_rates: of preference losses, each run and shown.
         rl_learning_rates: of policy optimisation, each run and shown.
         prompts: from which pairs are made.
@@ -69,9 +76,12 @@ class Plan:
         rl_steps: updates of policy optimisation.
         others: the other tasks, beside arithmetic.
         pretraining: multiplies the steps of pretraining.
+        width: units of the models.
+        layers: their blocks.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3)
+    methods: tuple[str, ...] = tuple(LOSSES)
     learning_rates: tuple[float, ...] = (1e-5, 1e-4)
     rl_learning_rates: tuple[float, ...] = (1e-4, 1e-3)
     prompts: int = 1000
@@ -81,6 +91,8 @@ class Plan:
     rl_steps: int = 60
     others: tuple[str, ...] = ("verses", "slogans")
     pretraining: float = 1.0
+    width: int = 64
+    layers: int = 2
 
     def cells(self, seed: int) -> list[Cell]:
         """Everything of one seed, in the order in which it is run."""
@@ -90,11 +102,12 @@ class Plan:
                 Cell("arithmetic", seed, method, scenario, rate)
                 for rate in self.learning_rates
                 for scenario in SCENARIOS
-                for method in LOSSES
+                for method in self.methods
             ),
             *(
-                Cell("arithmetic", seed, "dpo", learning_rate=r, epochs=2)
-                for r in self.learning_rates
+                Cell("arithmetic", seed, "dpo", learning_rate=rate, **more)
+                for rate in self.learning_rates
+                for more in ({"epochs": 2}, {"rounds": ROUNDS})
             ),
             *self._reward(seed, "arithmetic"),
         ]
@@ -114,23 +127,29 @@ class Plan:
         rl = [Cell(task, seed, "rloo", learning_rate=rate) for rate in self.rl_learning_rates]
         return [Cell(task, seed, "reward_model"), *rl]
 
-    def base(self) -> BaseSettings:
-        """How base policies are made."""
-        usual = BaseSettings()
-        steps = max(1, round(self.pretraining * usual.pretraining.steps))
-        return dataclasses.replace(
-            usual, pretraining=dataclasses.replace(usual.pretraining, steps=steps)
-        )
+    def base(self, task: str) -> BaseSettings:
+        """How the base policy of a task is made: it must be right at times, and not always."""
+        usual = BaseSettings(width=self.width, layers=self.layers)
+        pretraining, tuning = usual.pretraining, usual.tuning
+        if task in _ENOUGH:
+            pretraining = dataclasses.replace(pretraining, enough=_ENOUGH[task])
+            tuning = dataclasses.replace(tuning, steps=10, enough=1.5 * _ENOUGH[task])
+        steps = max(1, round(self.pretraining * pretraining.steps))
+        pretraining = dataclasses.replace(pretraining, steps=steps)
+        return dataclasses.replace(usual, pretraining=pretraining, tuning=tuning)
 
     @property
     def digest(self) -> str:
-        """Names the plan: runs of one plan go on in one folder."""
+        """Names the plan, whatever its seeds: its runs go on in one folder."""
         fields: dict[str, Any] = dataclasses.asdict(self) | {"losses": repr(LOSSES)}
+        del fields["seeds"]
+        fields["bases"] = repr([self.base(task) for task in ("arithmetic", *self.others)])
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
 QUICK = Plan(
     seeds=(0, 1),
+    methods=("dpo", "sft_dpo"),
     learning_rates=(1e-4,),
     rl_learning_rates=(1e-3,),
     prompts=200,

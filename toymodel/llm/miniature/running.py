@@ -22,7 +22,12 @@ from toymodel.llm.miniature.records import Records
 
 
 def run_plan(
-    plan: Plan, folder: str | Path, *, workers: int | None = None, progress: bool | None = True
+    plan: Plan,
+    folder: str | Path,
+    *,
+    workers: int | None = None,
+    device: str = "cpu",
+    progress: bool | None = True,
 ) -> Records:
     """Run what is not done yet of a plan, and read everything.
 
@@ -30,6 +35,7 @@ def run_plan(
         plan: what and how much.
         folder: keeps base policies and results; stopped at any moment, the same call goes on.
         workers: processes of one thread each. Default: one a core.
+        device: where models are trained, such as ``cuda``; the workers share it.
         progress: show a progress bar; None: only on a terminal.
 
     Raises:
@@ -43,7 +49,9 @@ def run_plan(
     ready = sum(len(rows) for rows in done.values())
     bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden(progress))
     with bar, _processes(min(workers, len(plan.seeds))) as (pool, messages):
-        futures = [pool.submit(_run_seed, plan, seed, place, messages) for seed in plan.seeds]
+        futures = [
+            pool.submit(_run_seed, plan, seed, place, device, messages) for seed in plan.seeds
+        ]
         while True:
             with contextlib.suppress(queues.Empty):
                 bar.set_postfix_str(messages.get(timeout=0.2))
@@ -77,8 +85,10 @@ def _quietly() -> None:
     """A worker leaves Ctrl-C to the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
+    from transformers.utils import logging
 
     torch.set_num_threads(1)
+    logging.set_verbosity_error()
 
 
 def _journal(place: Path, seed: int) -> Journal:
@@ -98,7 +108,7 @@ def _done(plan: Plan, place: Path, seed: int) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in rows}
 
 
-def _run_seed(plan: Plan, seed: int, place: Path, messages: Any) -> None:
+def _run_seed(plan: Plan, seed: int, place: Path, device: str, messages: Any) -> None:
     """All cells of a seed that are not done."""
     from toymodel.llm import tasks
     from toymodel.llm.miniature.bench import make_bench
@@ -114,9 +124,9 @@ def _run_seed(plan: Plan, seed: int, place: Path, messages: Any) -> None:
             continue
         if bench is None or bench.task.name != cell.task:
             task = tasks.BY_NAME[cell.task]()
-            bench = make_bench(task, seed, plan, place / "policies", plan.base())
-        start = time.perf_counter()
+            bench = make_bench(task, seed, plan, place / "policies", device=device)
+        start = time.process_time()
         found = run_cell(cell, bench, plan)
-        fields = {"key": cell.key, "seconds_in_all": time.perf_counter() - start}
+        fields = {"key": cell.key, "cpu_seconds": time.process_time() - start}
         journal.add({**vars(cell), **fields, **found})
         messages.put(f"{cell.task}, seed {seed}: {cell.method}")

@@ -33,7 +33,8 @@ class Watch:
         self._needs = needs(self._loss)
         self._pairs = bench.pairs.scenarios[cell.scenario][:_PAIRS]
         self._pad = bench.tokenizer.pad_token_id
-        self._held_out = collate(bench.held_out[cell.scenario][:_PAIRS], self._pad)
+        device = next(model.parameters()).device
+        self._held_out = collate(bench.held_out[cell.scenario][:_PAIRS], self._pad, device=device)
         with torch.no_grad():
             self._before = score(bench.model, self._held_out)
         self._at = set(np.linspace(0, steps, _RECORDS + 1).astype(int).tolist())
@@ -49,7 +50,7 @@ class Watch:
         objective, policy = evaluate(
             self._model,
             self._bench.model,
-            collate(self._pairs, self._pad),
+            collate(self._pairs, self._pad, device=self._held_out["input_ids"].device),
             self._loss,
             self._needs,
             self._pad,
@@ -66,12 +67,20 @@ class Watch:
             "gradient_rejected": both.rejected,
             "cosine": both.cosine,
             "log_ratio": both.log_ratio,
+            "log_rejected": _log_gradient(objective.rejected, rejected),
             "accuracy": _accuracy(held, self._before),
             "train_loss": float(objective.value.detach()),
             **by_kind(policy, self._pairs),
         }
         for name, value in found.items():
             self.curves.setdefault(name, []).append(value)
+
+
+def _log_gradient(slopes: np.ndarray, log_probs: torch.Tensor) -> float:
+    """Mean of log |dL/dpi| = log |a| - log pi over the pairs with a slope; NaN without any."""
+    there = np.not_equal(slopes, 0)
+    logs = np.log(np.abs(slopes[there])) - log_probs.double().cpu().numpy()[there]
+    return float(np.mean(logs)) if there.any() else float("nan")
 
 
 def _accuracy(policy: Scored, reference: Scored) -> float:

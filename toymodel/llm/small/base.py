@@ -66,6 +66,7 @@ def base_policy(
     folder: str | Path,
     settings: BaseSettings | None = None,
     *,
+    device: str = "cpu",
     progress: bool | None = True,
 ) -> tuple[Any, Any]:
     """The base policy of a task and seed: trained where the folder has none, loaded where it has.
@@ -75,6 +76,7 @@ def base_policy(
         seed: of weights, data and samples.
         folder: that holds base policies; each has a folder of its own in it, written whole.
         settings: see `BaseSettings`.
+        device: where it is trained and put.
         progress: show progress bars; None: only on a terminal.
 
     Returns:
@@ -87,8 +89,9 @@ def base_policy(
     place = writable_folder(folder) / _name(task, seed, settings)
     with _without_bars():
         if not place.exists():
-            _make(task, seed, place, settings, progress)
-        return _load(place)
+            _make(task, seed, place, settings, device, progress)
+        model, tokenizer = _load(place)
+    return model.to(device), tokenizer
 
 
 def _name(task: Task, seed: int, settings: BaseSettings) -> str:
@@ -97,7 +100,7 @@ def _name(task: Task, seed: int, settings: BaseSettings) -> str:
 
 
 def _make(
-    task: Task, seed: int, place: Path, settings: BaseSettings, progress: bool | None
+    task: Task, seed: int, place: Path, settings: BaseSettings, device: str, progress: bool | None
 ) -> None:
     tokenizer = word_tokenizer(task.vocabulary)
     longest = longest_answer(tokenizer, task)
@@ -109,7 +112,7 @@ def _make(
         pad_token=tokenizer.pad_token_id,
         end_token=tokenizer.eos_token_id,
         seed=seed,
-    )
+    ).to(device)
     random = np.random.default_rng(seed)
     dev = task.prompts(np.random.default_rng([seed, 1]), _DEV, "train")
 
