@@ -26,6 +26,7 @@ ONSETS = {
 _TITLES = {"drop": "Drop", "drawdown": "Degradation", "dispersion": "Dispersion"}
 _LINES: dict[float, Any] = {0.05: ":", 0.5: "-", 0.95: "--"}
 _COUNTED = (1, 2)  # status of cells that count: ok and poor fit
+_NARROW = 6.0  # inches, below which a legend of two columns would be cut off
 
 
 def phase_diagram(
@@ -189,4 +190,5 @@ def _legend(figure: Figure, has_onset: bool, missing: bool) -> None:
     if missing:
         handles.append(Patch(facecolor="none", hatch="///", label="not computed or not finite"))
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
+        columns = 2 if figure.get_figwidth() > _NARROW else 1
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
