@@ -5,7 +5,7 @@ import datetime
 import json
 from pathlib import Path
 
-from benchmarks import first, machine, memory, scaling, watching, workers
+from benchmarks import first, machine, memory, ranking, scaling, watching, workers
 from benchmarks.harness import Contender, race, ratios
 
 OURS = "toymodel, all cores"
@@ -70,6 +70,7 @@ SECTIONS = {
     "first": first.run,
     "memory": memory.run,
     "watching": watching.run,
+    "ranking": ranking.run,
 }
 
 if __name__ == "__main__":

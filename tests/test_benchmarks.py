@@ -31,6 +31,25 @@ def test_ratios():
     assert ratios["dead"] == "its process died"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what is imported
+def test_steps_of_all_weights_are_steps_of_sgd():
+    import torch
+
+    from benchmarks.ranking import _steps
+    from tests.llm_models import ROWS, model, tokenizer
+    from toymodel import losses
+    from toymodel.llm import batches, sequences, train
+
+    pair = batches.tokenise(tokenizer(), ROWS)[0]
+    policy, rate = model(dtype=torch.float64), 1e-6
+    (found,) = _steps(policy, [pair], losses.DPO(), 0)
+    before = sequences.score(policy, batches.collate([pair], 0)).total[0]
+    sgd = torch.optim.SGD(policy.parameters(), lr=rate)
+    train(policy, [pair], pad_token=0, optimiser=sgd, max_grad_norm=None, progress=False)
+    after = sequences.score(policy, batches.collate([pair], 0)).total[0]
+    assert float((after - before).detach()) / rate == pytest.approx(found, rel=1e-3)
+
+
 def test_help():
     command = [sys.executable, "-m", "benchmarks", "--help"]
     assert "--repeats" in subprocess.run(command, capture_output=True, text=True).stdout
