@@ -12,6 +12,8 @@ from tests.llm_models import ROWS, WORDS, model, tokenizer
 from tests.test_llm_trainer import logs, offline, trainer
 from toymodel.llm import batches, measuring, overlap, probes
 from toymodel.llm.journal import Journal
+from toymodel.llm.loop import evaluate
+from toymodel.llm.objective import needs
 from toymodel.llm.sequences import score
 
 __all__ = ["offline"]  # a fixture
@@ -70,6 +72,30 @@ def test_numbers_are_the_models(tmp_path):
     slopes = tm.losses.FlexDPO(0.3, 0.1).slopes(pair_batch(policy, reference))
     assert first["slopes/chosen"] == pytest.approx(float(slopes[0].mean()), rel=1e-4)
     assert first["slopes/rejected"] == pytest.approx(float(slopes[1].mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["dpo", "kto", "ld_dpo"])
+def test_gradients_are_those_of_all_pairs_at_once(tmp_path, loss):
+    made, watcher = watched(tmp_path, loss=loss, steps=1, callback={"batch_size": 1})
+    made.train()
+    first = records(watcher.path)[1]
+    policy, data = model(), batches.collate(PAIRS, pad_token=0)
+    objective, scored = evaluate(policy, model(1), data, made.loss, needs(made.loss), 0)
+    both = tm.llm.halves(objective, scored, policy.parameters())
+    for name in ("chosen", "rejected", "cosine"):
+        assert first[f"gradients/{name}"] == pytest.approx(getattr(both, name), rel=1e-4)
+
+
+def test_each_response_is_scored_once_a_record(tmp_path):
+    made, watcher = watched(tmp_path, loss="dpo", callback={"gradients_every": 0})
+    made.train()
+    scored = []
+    hook = made.model.register_forward_pre_hook(
+        lambda _module, _inputs, given: scored.append(len(given["input_ids"])), with_kwargs=True
+    )
+    watcher._watcher.numbers(gradients=False)
+    hook.remove()
+    assert sum(scored) == (2 + 5 + 4) * len(PAIRS)  # pairs, probes of one answer, samples
 
 
 def test_training_is_not_disturbed(tmp_path):

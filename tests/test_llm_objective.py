@@ -1,6 +1,7 @@
 """Any loss on a language model: the surrogate's gradient is the loss's own, through autograd."""
 
 import copy
+import dataclasses
 import math
 
 import jax
@@ -13,10 +14,10 @@ import toymodel as tm
 from tests.llm_models import ROWS, model, tokenizer
 from tests.strategies import every_loss, usual
 from toymodel.llm import batches
-from toymodel.llm.gradients import halves
+from toymodel.llm.gradients import halves, halves_in_parts
 from toymodel.llm.loop import evaluate
 from toymodel.llm.objective import needs, surrogate
-from toymodel.llm.sequences import Scored, pair_batch, score
+from toymodel.llm.sequences import Scored, mismatched_log_ratio, pair_batch, score
 from toymodel.losses import PairBatch
 
 PAIRS = batches.tokenise(tokenizer(), ROWS)
@@ -114,9 +115,13 @@ def test_what_a_loss_reads(name, expected):
     assert needs(usual(name)) == expected
 
 
-def test_halves_add_up_and_their_angle_is_right():
+#: One of each kind: reads the reference, other prompts, the batch's order, lengths, concentration.
+KINDS = [tm.losses.FlexDPO(0.3, 0.1), *map(usual, ("simpo", "kto", "aot", "ld_dpo", "wpo"))]
+
+
+@pytest.mark.parametrize("loss", KINDS, ids=lambda loss: type(loss).__name__)
+def test_halves_add_up_and_their_angle_is_right(loss):
     policy, reference = model(0, torch.float64), model(1, torch.float64)
-    loss = tm.losses.FlexDPO(0.3, 0.1)
     with jax.enable_x64(True):
         objective, scored = evaluate(policy, reference, batch(), loss, needs(loss), 0)
     found = halves(objective, scored, policy.parameters())
@@ -128,6 +133,27 @@ def test_halves_add_up_and_their_angle_is_right():
         *scored.total.detach().numpy().reshape(2, -1)
     )
     assert found.log_ratio == pytest.approx(ratio.mean())
+
+
+@pytest.mark.parametrize("size", [1, 3, 99])
+@pytest.mark.parametrize("loss", KINDS, ids=lambda loss: type(loss).__name__)
+def test_halves_in_parts_are_those_at_once(loss, size):
+    policy, reference = model(0, torch.float64), model(1, torch.float64)
+    at_once = halves(
+        *evaluate(policy, reference, batch(), loss, needs(loss), 0), policy.parameters()
+    )
+    with torch.no_grad():
+        scored = score(policy, batch(), concentration=True)
+        theirs, other = score(reference, batch()), batches.mismatched(batch(), 0)
+        log_ratio = mismatched_log_ratio(score(policy, other), score(reference, other))
+    scored.log_probs.requires_grad_()
+    objective = tm.llm.surrogate(loss, scored, theirs, log_ratio)
+    graphs = []
+    hook = policy.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
+    found = halves_in_parts(objective, scored, policy, batch(), batch_size=size)
+    hook.remove()
+    assert len(graphs) == 2 * -(-len(PAIRS) // size)
+    np.testing.assert_allclose(dataclasses.astuple(found), dataclasses.astuple(at_once), 1e-12)
 
 
 def test_losses_without_a_reference_need_no_model_for_it():

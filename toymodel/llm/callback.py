@@ -44,6 +44,8 @@ class PropertiesCallback(TrainerCallback):
         samples: samples a prompt before training, whose mass is followed; 0: none.
         checker: prompt and answer, as texts -> whether the answer is well-formed.
         max_new_tokens: longest sampled answer. Default: that of the watched pairs.
+        batch_size: responses whose graph is in memory at once, for gradients in parameters.
+            Default: the trainer's pairs a device.
         path: of the file. Default: ``properties.jsonl`` in the trainer's output folder.
         limits: what counts as an onset.
         seed: of samples and random strings.
@@ -64,6 +66,7 @@ class PropertiesCallback(TrainerCallback):
         samples: int = 16,
         checker: Checker | None = None,
         max_new_tokens: int | None = None,
+        batch_size: int | None = None,
         path: str | Path | None = None,
         limits: Limits | None = None,
         seed: int = 0,
@@ -82,6 +85,7 @@ class PropertiesCallback(TrainerCallback):
             samples=whole("samples", samples, 0),
             checker=checker,
             max_new_tokens=max_new_tokens,
+            batch_size=None if batch_size is None else whole("batch_size", batch_size, 1),
             seed=seed,
         )
         where = Path(trainer.args.output_dir) / "properties.jsonl" if path is None else Path(path)

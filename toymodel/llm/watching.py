@@ -12,13 +12,15 @@ import torch
 from toymodel._errors import refuse
 from toymodel.llm import probes as probing
 from toymodel.llm.batches import PairTokens, collate, mismatched
-from toymodel.llm.gradients import halves
+from toymodel.llm.gradients import halves_in_parts
 from toymodel.llm.measuring import Checker, Measured, measure, response_log_probs, summary
 from toymodel.llm.objective import needs, surrogate
 from toymodel.llm.overlap import by_kind
 from toymodel.llm.probes import Probe
-from toymodel.llm.sequences import mismatched_log_ratio, score
+from toymodel.llm.sequences import Scored, mismatched_log_ratio, score
 from toymodel.llm.trl_losses import loss_of
+
+_HALVES = ("chosen", "rejected")
 
 
 class Watcher:
@@ -31,6 +33,7 @@ class Watcher:
         samples: samples a prompt before training.
         checker: whether an answer is well-formed.
         max_new_tokens: longest answer.
+        batch_size: responses whose graph is kept at once; None: the trainer's pairs a device.
         seed: of everything random.
     """
 
@@ -43,6 +46,7 @@ class Watcher:
         samples: int,
         checker: Checker | None,
         max_new_tokens: int | None,
+        batch_size: int | None,
         seed: int,
     ) -> None:
         self._trainer, self._own = trainer, list(probes)
@@ -51,6 +55,7 @@ class Watcher:
         self._pairs = _watched(trainer.train_dataset, watch, trainer.args.max_length)
         self._samples, self._checker, self._seed = samples, checker, seed
         self._longest = max_new_tokens
+        self._batch_size = batch_size or int(trainer.args.per_device_train_batch_size)
         self._pad = int(trainer.data_collator.pad_token_id)
         self._end = trainer._tokenizer.eos_token_id
         self._looks = 0
@@ -125,17 +130,19 @@ class Watcher:
         """
         model = self.model
         was_training = model.training
-        found = summary(self._probes, measure(model, self._probes, self._pad), self._before)
         model.eval()
-        with torch.set_grad_enabled(gradients):
+        with torch.no_grad():
             policy = score(model, self._batch, concentration="concentration" in self._needs)
-            objective = surrogate(self.loss, policy, self._reference, self._log_ratio(model))
+        policy.log_probs.requires_grad_(gradients)
+        objective = surrogate(self.loss, policy, self._reference, self._log_ratio(model))
+        found = summary(self._probes, self._measured(model, policy), self._before)
         found |= by_kind(policy, self._pairs)
         found["slopes/chosen"] = float(np.mean(objective.chosen))
         found["slopes/rejected"] = float(np.mean(objective.rejected))
         found["slopes/log_ratio"] = objective.log_ratio(policy)
         if gradients:
-            both = halves(objective, policy, model.parameters())
+            size = self._batch_size
+            both = halves_in_parts(objective, policy, model, self._batch, batch_size=size)
             found["gradients/chosen"], found["gradients/rejected"] = both.chosen, both.rejected
             found["gradients/cosine"] = both.cosine
         if self._checker is not None:
@@ -143,6 +150,15 @@ class Watcher:
         model.train(was_training)
         self._looks += 1
         return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def _measured(self, model: Any, policy: Scored) -> Measured:
+        """All probes; of the pairs themselves what is known already."""
+        found = measure(model, [p for p in self._probes if p.name not in _HALVES], self._pad)
+        totals, lengths = policy.total.detach().double(), policy.lengths
+        return Measured(
+            found.by_probe | dict(zip(_HALVES, totals.cpu().numpy().reshape(2, -1), strict=True)),
+            found.lengths | dict(zip(_HALVES, lengths.cpu().numpy().reshape(2, -1), strict=True)),
+        )
 
     def _log_ratio(self, model: Any) -> torch.Tensor | None:
         if self._other is None:

@@ -196,9 +196,10 @@ def _notes(
             f"{config.learning_rate:g} are lost in rounding; float32 with training.bf16 keeps them"
         )
     if experiment.watch.enabled and experiment.watch.gradients_every and parameters > _LARGE:
+        at_once = experiment.watch.batch_size or config.per_device_train_batch_size
         found.append(
-            f"watch.gradients_every keeps the graph of {experiment.watch.watch} pairs and two more "
-            "gradients in memory; 0 leaves them out"
+            f"watch.gradients_every keeps the graph of {at_once} responses (watch.batch_size) and "
+            "two more gradients in memory; 0 leaves them out"
         )
     return found
 

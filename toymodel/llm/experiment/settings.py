@@ -105,6 +105,7 @@ class Watch:
         gradients_every: records between those with gradients; 0: never.
         samples: a prompt, before training.
         max_new_tokens: longest sampled answer.
+        batch_size: responses whose graph is in memory at once; default: the pairs of a device.
         seed: of samples and random strings.
         limits: ``drop``, ``degradation`` and ``dispersion`` from which a property counts.
     """
@@ -115,13 +116,15 @@ class Watch:
     gradients_every: int = 4
     samples: int = 16
     max_new_tokens: int | None = None
+    batch_size: int | None = None
     seed: int = 0
     limits: dict[str, float] = dataclasses.field(default_factory=dict)
 
     LIMITS: ClassVar = ("drop", "degradation", "dispersion")
 
     def __post_init__(self) -> None:
-        least = {"watch": 2, "every": 1, "gradients_every": 0, "samples": 0, "max_new_tokens": 1}
+        least = {"watch": 2, "every": 1, "gradients_every": 0, "samples": 0}
+        least |= {"max_new_tokens": 1, "batch_size": 1}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 whole(f"watch.{name}", getattr(self, name), smallest)
