@@ -23,7 +23,8 @@ LAYERS = [
     *("special_cases", "identities", "portraits"),
     *("properties", "storage", "training", "decomposition", "trajectory", "flow"),
     *("simulation", "sweeps"),
-    *("attribution", "plots", "paper", "why", "roads", "diagnose", "llm", "cli", "__main__"),
+    *("attribution", "plots", "paper", "why", "roads", "explorer"),
+    *("diagnose", "llm", "cli", "__main__"),
 ]
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

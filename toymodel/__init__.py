@@ -3,7 +3,7 @@
 The layers, each of which imports only from those above it: scenarios, sampling and policies (the
 world), losses, rewards, objectives and rl (the objective), gradients, exact, values, kernels and
 identities (the calculus), simulation, trajectory, properties, decomposition, sweeps and attribution
-(running), plots, paper, why and roads (showing), diagnose and llm (the bridge), cli.
+(running), plots, paper, why, roads and explorer (showing), diagnose and llm (the bridge), cli.
 """
 
 import importlib
@@ -40,6 +40,7 @@ from toymodel import (
 from toymodel._errors import InputError
 from toymodel._version import __version__
 from toymodel.attribution import attribute
+from toymodel.explorer import explore
 from toymodel.flow import gradient_flow
 from toymodel.policies import (
     MLP,
@@ -81,6 +82,7 @@ __all__ = [
     "decomposition",
     "diagnose",
     "exact",
+    "explore",
     "geomspace",
     "gradient_flow",
     "gradients",
