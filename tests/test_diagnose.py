@@ -234,6 +234,24 @@ def test_a_metric_without_meaning_for_pairs_may_be_nan(tmp_path):
     assert len(read(jsonl(tmp_path / "log.jsonl", records)).train.step) == 60
 
 
+def test_numbers_that_are_none_do_no_harm(tmp_path):
+    """A beta of zero, an epoch in words, and a whole number beyond any float."""
+    odd = [{**record, "beta": 0.0, "loss": 10**400} for record in HISTORY]
+    path = tmp_path / "trainer_state.json"
+    path.write_text(json.dumps({"epoch": "one", "log_history": odd}))
+    found, plain = diagnose(path), diagnose(jsonl(tmp_path / "plain.jsonl", HISTORY))
+    assert verdicts(found) == verdicts(plain)
+    assert found.beta == plain.beta
+
+
+def test_a_text_with_an_end_of_line_of_its_own_is_within_a_record(tmp_path):
+    path = tmp_path / "log.jsonl"
+    rows = [{**record, "sample": "one\u2028two\x85three"} for record in HISTORY]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+    assert len(read(path).train.step) == len(HISTORY)
+
+
 def test_held_out_pairs_alone_are_diagnosed(tmp_path):
     only = [x for x in WITH_EVALS if any(key.startswith("eval_") for key in x)]
     found = diagnose(jsonl(tmp_path / "log.jsonl", only))

@@ -106,7 +106,7 @@ def _lines(path: Path, text: str) -> tuple[list[Record], dict[str, Any], list[st
     """A record a line. A torn last line is what a running or killed run leaves."""
     found: list[Record] = []
     notes: list[str] = []
-    lines = text.splitlines()
+    lines = text.split("\n")  # texts may have other ends of lines in them
     last = max(number for number, line in enumerate(lines, 1) if line.strip())
     for number, line in enumerate(lines, 1):
         if not line.strip():

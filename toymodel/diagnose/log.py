@@ -114,7 +114,8 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
     if not tracks[0].has_pairs:
         notes.append("Only held-out pairs were logged, so these are diagnosed.")
     epochs = [values for key, values in tracks[0].metrics.items() if key == "epoch"]
-    last_epoch = float(np.nanmax(epochs[0])) if epochs else float(state.get("epoch") or math.nan)
+    told = _number(state.get("epoch")) or math.nan
+    last_epoch = float(np.nanmax(epochs[0])) if epochs else told
     beta = tracks[0].metrics.get("beta", np.empty(0))
     known = np.unique(beta[np.isfinite(beta)])
     return Log(
@@ -163,7 +164,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -51,7 +51,7 @@ def beta_of(log: Log, beta: float | None) -> tuple[float, str]:
     """
     if beta is not None:
         return beta, "given"
-    if math.isfinite(log.beta):
+    if log.beta > 0:
         return log.beta, "logged"
     pairs = [_paired(log.main, name) for name in ("chosen", "rejected")]
     if reference_free(log.main) or any(len(pair[0]) < LEAST_RECORDS for pair in pairs):
