@@ -181,6 +181,7 @@ def test_probes():
 
 def test_samples_are_the_models():
     policy, count = model(), 4000
+    policy.generation_config.update(repetition_penalty=10.0, min_p=0.5, num_beams=2)
     drawn = probes.generate(
         policy, [PAIRS[0].prompt] * count, pad_token=0, end_token=1, max_new_tokens=1, seed=0
     )
@@ -189,6 +190,7 @@ def test_samples_are_the_models():
     found = np.bincount([row[0] for row in drawn], minlength=len(expected)) / count
     error = np.sqrt(expected * (1 - expected) / count)
     assert (np.abs(found - expected) < 4.5 * error + 1e-9).all()
+    assert policy.generation_config.repetition_penalty == 10.0  # kept for its owner
 
 
 def test_mass_counts_a_response_once():
@@ -237,9 +239,35 @@ def test_journals_and_probes_that_are_damaged(tmp_path):
         probes.load(tmp_path / "p.json")
 
 
+def test_a_short_run_has_its_last_record(tmp_path):
+    made, watcher = watched(tmp_path, loss="dpo", steps=2, callback={"every": None})
+    made.train()
+    assert [record["step"] for record in records(watcher.path)[1:]] == [0, 2]
+
+
+def test_a_run_cannot_go_on_with_other_pairs(tmp_path):
+    _, watcher = watched(tmp_path / "a", loss="dpo")
+    watcher._watcher.look(tmp_path)
+    watcher._watcher.save(tmp_path / "p.json")
+    _, other = watched(tmp_path / "b", loss="dpo", rows=ROWS[::-1])
+    with pytest.raises(tm.InputError, match="other pairs than the trainer's"):
+        other._watcher.load(tmp_path / "p.json")
+
+
+def named(name):
+    return probes.Probe(name, (PAIRS[0].prompt,), ((4, 1),), (0,))
+
+
 @pytest.mark.parametrize(
     ("callback", "message"),
-    [({"every": 0}, "every"), ({"watch": 1}, "two pairs"), ({"samples": -1}, "samples")],
+    [
+        ({"every": 0}, "every"),
+        ({"watch": 1}, "two pairs"),
+        ({"samples": -1}, "samples"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"probes": [named("sampled")]}, "names of their own"),
+        ({"probes": [named("mine"), named("mine")]}, "names of their own"),
+    ],
 )
 def test_settings_that_are_refused(tmp_path, callback, message):
     with pytest.raises(tm.InputError, match=message):

@@ -132,10 +132,10 @@ class PropertiesCallback(TrainerCallback):
             return
         if self._chosen is None:
             self._warm.append(time.perf_counter())
-            if len(self._warm) < _WARM:
-                return
-            self._chosen = self._interval()
-        if state.global_step % self._chosen == 0 or state.global_step == state.max_steps:
+            if len(self._warm) == _WARM:
+                self._chosen = self._interval()
+        is_due = self._chosen is not None and state.global_step % self._chosen == 0
+        if is_due or state.global_step == state.max_steps:
             self._record(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,9 +1,10 @@
 """What is watched beside the pairs: sets of responses whose probability says where mass goes."""
 
+import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 from toymodel._errors import InputError, refuse
 from toymodel._files import whole_file
 from toymodel.llm.batches import PairTokens, Tokens
+
+#: Names of `standard_probes` beside the pairs' own halves.
+STANDARD = ("other_chosen", "other_rejected", "permuted", "random", "greedy", "sampled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +141,9 @@ def generate(
 ) -> list[Tokens]:
     """Answers of a model, with their end: the likeliest, or samples at temperature 1.
 
+    The model's own settings of generation, such as a repetition penalty, are left aside: samples
+    are of the distribution that it is trained and scored by.
+
     Args:
         model: a causal language model of transformers; it is left in the mode it was in.
         prompts: tokens of each.
@@ -150,7 +157,8 @@ def generate(
     was_training = model.training
     model.eval()
     answers: list[Tokens] = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with fork, _plain_generation(model):
         if seed is not None:
             torch.manual_seed(seed)
         for start in range(0, len(prompts), batch_size):
@@ -200,6 +208,18 @@ def load(path: Path) -> list[Probe]:
 def _probe(fields: Mapping[str, Any]) -> Probe:
     prompts, responses = (tuple(map(tuple, fields[name])) for name in ("prompts", "responses"))
     return Probe(fields["name"], prompts, responses, tuple(fields["groups"]))
+
+
+@contextlib.contextmanager
+def _plain_generation(model: Any) -> Iterator[None]:
+    """Without the model's own settings, which transformers takes wherever a call says nothing."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of PEFT
+    own = inner.generation_config
+    inner.generation_config = type(own)()
+    try:
+        yield
+    finally:
+        inner.generation_config = own
 
 
 def _until(row: Sequence[int], end_token: int | None) -> Tokens:

@@ -21,6 +21,7 @@ from toymodel.llm.sequences import Scored, mismatched_log_ratio, score
 from toymodel.llm.trl_losses import loss_of
 
 _HALVES = ("chosen", "rejected")
+_STANDARD = (*_HALVES, *probing.STANDARD)
 
 
 class Watcher:
@@ -50,6 +51,10 @@ class Watcher:
         seed: int,
     ) -> None:
         self._trainer, self._own = trainer, list(probes)
+        taken = {*_STANDARD} & {probe.name for probe in self._own}
+        if taken or len({probe.name for probe in self._own}) < len(self._own):
+            expected = f"names of their own, each another; not {', '.join(_STANDARD)}"
+            raise refuse("probes", [probe.name for probe in self._own], expected)
         self.loss = loss_of(trainer)
         self._needs = needs(self.loss)
         self._pairs = _watched(trainer.train_dataset, watch, trainer.args.max_length)
@@ -97,9 +102,13 @@ class Watcher:
         """What `save` kept.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: it is missing, damaged, or of other pairs.
         """
         loaded = probing.load(path)
+        watched = [tuple(getattr(pair, half) for pair in self._pairs) for half in _HALVES]
+        if watched != [probe.responses for probe in loaded if probe.name in _HALVES]:
+            expected = "the pairs that were watched before"
+            raise refuse(str(path), "other pairs than the trainer's", expected, "start anew")
         try:
             with np.load(path.with_suffix(".npz")) as kept:
                 by_probe = {probe.name: kept[probe.name] for probe in loaded}
@@ -192,7 +201,7 @@ class Watcher:
 
     @contextlib.contextmanager
     def _as_reference(self) -> Iterator[Any]:
-        """The model of pi0: TRL's reference, or the policy with its adapter off."""
+        """The model of pi0: TRL's reference, or the policy with another adapter, or with none."""
         trainer = self._trainer
         if trainer.ref_model is not None:
             yield trainer.accelerator.unwrap_model(trainer.ref_model)
@@ -200,7 +209,10 @@ class Watcher:
         if not hasattr(self.model, "disable_adapter"):
             expected = "a reference model, or an adapter that can be switched off"
             raise refuse("trainer", "precomputed references only", expected, "pass ref_model")
-        with self.model.disable_adapter():
+        from trl.trainer.utils import use_adapter
+
+        there = "ref" if "ref" in self.model.peft_config else None  # TRL's copy of a trained one
+        with use_adapter(self.model, there):
             yield self.model
 
 
