@@ -183,6 +183,31 @@ def test_trainer_and_callback_with_peft(tmp_path, loss, dtype):
     assert records[-1]["logps/chosen"] != records[0]["logps/chosen"]
 
 
+def test_an_adapter_that_was_trained_before_is_the_reference(tmp_path):
+    """TRL keeps a copy of it as the adapter "ref"; without any adapter is another model."""
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from trl import DPOConfig
+
+    policy = get_peft_model(model(), LoraConfig(r=2, target_modules="all-linear"))
+    torch.manual_seed(0)
+    for name, parameter in policy.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    made = tm.llm.DPOTrainer(
+        policy,
+        tm.losses.DPO(0.5),
+        args=DPOConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=tokenizer(),
+    )
+    watcher = tm.llm.PropertiesCallback(made, samples=2)._watcher
+    watcher.look(tmp_path)
+    found = watcher.numbers(gradients=False)
+    assert found["slopes/chosen"] == pytest.approx(-0.25, rel=1e-5)  # -beta / 2: no margin yet
+    assert made.model.active_adapters == ["default"]
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(parts, tmp_path):
     straight = experiment_of(tables(parts, tmp_path / "a"))
     run(straight, progress=False)
@@ -213,6 +238,13 @@ def test_another_experiment_is_refused(parts, tmp_path):
     run(other, overwrite=True, progress=False)
     told = json.loads((tmp_path / "experiment.json").read_text())
     assert told["identity"]["training"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("text", ['{"torn', "[]", "{}"])
+def test_a_folder_whose_settings_are_damaged_is_refused(parts, tmp_path, text):
+    (tmp_path / "experiment.json").write_text(text)
+    with pytest.raises(tm.InputError, match=r"output.folder: .*(unreadable|another experiment)"):
+        run(experiment_of(tables(parts, tmp_path)), progress=False)
 
 
 def test_other_data_under_the_same_name_is_another_experiment(parts, tmp_path):

@@ -163,6 +163,20 @@ def test_losses_without_a_reference_need_no_model_for_it():
     assert float(objective.value.detach()) == float(with_one.value.detach())
 
 
+def test_the_reference_has_no_dropout(monkeypatch):
+    modes = []
+
+    def spy(policy, reference, *rest):
+        modes.append((policy.training, reference.training))
+        return evaluate(policy, reference, *rest)
+
+    monkeypatch.setattr("toymodel.llm.loop.evaluate", spy)
+    for reference in (model(1).train(), None):
+        policy = model().train()
+        tm.llm.train(policy, PAIRS, pad_token=0, reference=reference, progress=False)
+    assert modes == [(True, False)] * 2
+
+
 def test_training_lowers_the_loss_and_leaves_the_reference_alone():
     policy, reference = model(), model()
     before = copy.deepcopy(reference.state_dict())
@@ -198,6 +212,10 @@ def test_a_model_that_is_not_finite_is_refused():
         ({"prompt": "w1", "chosen": "w2"}, "row 0: got 'columns prompt, chosen'"),
         ({"prompt": "w1 ", "chosen": "w2", "rejected": "w2"}, "equal"),
         ({"prompt": "w1 ", "chosen": "", "rejected": "w2"}, "not empty"),
+        ({"prompt": "w1 ", "chosen": "w2", "rejected": None}, "three texts"),
+        ({"prompt": "w1 ", "chosen": "w2", "rejected": [{}]}, "three texts"),
+        ({"prompt": "", "chosen": "w2", "rejected": "w3"}, "prompt has no tokens"),
+        ({"prompt": "w1 ", "chosen": "w2", "rejected": "w2 "}, "the same tokens"),
         ({"prompt": "w1 ", "chosen": "w2 " * 40, "rejected": "w2"}, "at most 16"),
         ({"prompt": [{"role": "user"}], "chosen": [{}], "rejected": [{"a": 1}]}, "chat template"),
     ],
@@ -212,6 +230,8 @@ def test_calls_that_are_refused():
         tm.llm.train(model(), [], pad_token=0)
     with pytest.raises(tm.InputError, match="two pairs or more"):
         tm.llm.train(model(), PAIRS[:1], "kto", pad_token=0, progress=False)
+    with pytest.raises(tm.InputError, match="batch_size: got '3, which leaves one of 4"):
+        tm.llm.train(model(), PAIRS, "kto", pad_token=0, batch_size=3, progress=False)
     bare = copy.deepcopy(tokenizer())
     bare.pad_token = bare.eos_token = None
     with pytest.raises(tm.InputError, match="padding token"):

@@ -158,3 +158,11 @@ def test_another_version_of_trl_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.9.6")
     with pytest.raises(tm.InputError, match=r"got version 0\.9\.6, expected 1\.16"):
         extra.check_trl()
+
+
+def test_a_batch_of_one_pair_is_refused_before_training_where_a_loss_needs_two(tmp_path):
+    five = [*ROWS, ROWS[0]]
+    with pytest.raises(tm.InputError, match="per_device_train_batch_size: got '4 with 5 pairs'"):
+        trainer(tm.llm.DPOTrainer, tmp_path, loss="kto", rows=five)
+    trainer(tm.llm.DPOTrainer, tmp_path, loss="kto", rows=five, dataloader_drop_last=True)
+    trainer(tm.llm.DPOTrainer, tmp_path, loss="dpo", rows=five)

@@ -47,6 +47,36 @@ def tokenise(
     return [_tokenised(tokenizer, row, at, max_length) for at, row in enumerate(rows)]
 
 
+def pair_tokens(tokenizer: Any, row: Mapping[str, Any]) -> PairTokens:
+    """Tokens of one row, whatever they are; see `problem_of`.
+
+    Args:
+        tokenizer: as in `tokenise`.
+        row: as in `tokenise`.
+
+    Raises:
+        InputError: messages, and a tokenizer that has no chat template.
+    """
+    whole = [_whole(tokenizer, row["prompt"], row[name]) for name in ("chosen", "rejected")]
+    prompt = _prompt(tokenizer, row["prompt"])
+    start = min(common_start(prompt, tokens) for tokens in whole)
+    return PairTokens(tuple(prompt[:start]), *(tuple(tokens[start:]) for tokens in whole))
+
+
+def problem_of(pair: PairTokens) -> str | None:
+    """Why nothing can be learnt from a pair's tokens; None: something can.
+
+    Example:
+        >>> problem_of(PairTokens((1,), (2, 0), (2, 0)))
+        'chosen and rejected are the same tokens'
+    """
+    for name in _COLUMNS:
+        if not getattr(pair, name):
+            return f"{name} has no tokens of its own"
+    same = pair.chosen == pair.rejected
+    return "chosen and rejected are the same tokens" if same else None
+
+
 def collate(
     pairs: Sequence[PairTokens],
     pad_token: int,
@@ -183,18 +213,24 @@ def _tokenised(
         )
     if row["chosen"] == row["rejected"]:
         raise refuse(f"row {at}", "chosen and rejected that are equal", "two different responses")
-    for name in ("chosen", "rejected"):
-        if not row[name]:
+    kind = str if isinstance(row["prompt"], str) else list
+    for name in _COLUMNS:
+        if not isinstance(row[name], kind):
+            raise refuse(
+                f"row {at}, {name!r}", row[name], "three texts, or three lists of messages"
+            )
+        if not row[name] and name != "prompt":
             raise refuse(f"row {at}, {name!r}", row[name], "a response that is not empty")
-    whole = [_whole(tokenizer, row["prompt"], row[name]) for name in ("chosen", "rejected")]
-    prompt = _prompt(tokenizer, row["prompt"])
-    start = min(common_start(prompt, tokens) for tokens in whole)
-    longest = max(map(len, whole))
+    pair = pair_tokens(tokenizer, row)
+    problem = problem_of(pair)
+    if problem is not None:
+        raise refuse(f"row {at}", problem, "a prompt and two different responses, as tokens too")
+    longest = len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
     if max_length is not None and longest > max_length:
         expected = f"at most {max_length} with prompt"
         mend = "filter the row, shorten it, or raise max_length"
         raise refuse(f"row {at}", f"a response of {longest} tokens with its prompt", expected, mend)
-    return PairTokens(tuple(prompt[:start]), *(tuple(tokens[start:]) for tokens in whole))
+    return pair
 
 
 def _prompt(tokenizer: Any, prompt: Any) -> list[int]:

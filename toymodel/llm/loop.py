@@ -41,7 +41,8 @@ def train(
         pairs: of `tokenise`.
         loss: a `PreferenceLoss`, or the name of one.
         pad_token: the number of the padding token.
-        reference: the model of pi0; default: a copy of the model as it is given.
+        reference: the model of pi0, whose dropout is switched off; default: a copy of the model
+            as it is given.
         optimiser: of torch, over the model's parameters. Default: AdamW without weight decay.
         learning_rate: constant; of the default optimiser.
         epochs: passes over the pairs.
@@ -66,11 +67,16 @@ def train(
     wanted = needs(loss)
     if reference is None and wanted & {"reference", "mismatched"}:
         reference = copy.deepcopy(model)
+    if reference is not None:
+        reference.eval()
     optimiser = optimiser or torch.optim.AdamW(
         model.parameters(), lr=learning_rate, weight_decay=0.0
     )
     model.train()
     batches = list(shuffled(len(pairs), batch_size, epochs, seed))
+    if "mismatched" in wanted and min(map(len, batches)) < 2:
+        given = f"{batch_size}, which leaves one of {len(pairs)} pairs alone"
+        raise refuse("batch_size", given, "two pairs or more, for a loss that estimates KL")
     device = next(model.parameters()).device
     found = []
     for step, rows in enumerate(

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,24 @@ class DPOTrainer(TRLTrainer):
             args = options["args"] = args or DPOConfig("toymodel-dpo")
             args.use_weighting = True  # then TRL's fused head computes what the loss reads
         super().__init__(model, **options)
+        if "mismatched" in self._needs:
+            self._check_partners()
         beta = getattr(self.loss, "beta", None)
         if beta is not None:
             self.beta = float(beta)
+
+    def _check_partners(self) -> None:
+        """Refuse batches of one pair before training: there is no other prompt in them."""
+        args = self.args
+        full = args.dataloader_drop_last or args.world_size > 1  # accelerate fills the last batches
+        for name, data in (("train", self.train_dataset), ("eval", self.eval_dataset)):
+            size = getattr(args, f"per_device_{name}_batch_size")
+            count = len(data) if isinstance(data, Sized) and not isinstance(data, dict) else 0
+            if data is not None and 1 in (size, 0 if full else count % size):
+                expected = "two pairs or more in every batch, for a loss that estimates KL"
+                mend = "choose another size, or dataloader_drop_last = true"
+                given = f"{size} with {count} pairs"
+                raise refuse(f"per_device_{name}_batch_size", given, expected, mend)
 
     def _compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool

@@ -66,7 +66,7 @@ class Folder:
                 given = f"{self.path} with files that are no experiment's"
                 raise refuse("output.folder", given, "a folder that is new or empty")
             return
-        changed = _differences(_read(self._settings)["identity"], _identity(plan))
+        changed = _differences(_read(self._settings).get("identity"), _identity(plan))
         if changed and not overwrite:
             raise InputError(
                 f"output.folder: {str(self.path)!r} has another experiment ({'; '.join(changed)}), "
@@ -125,7 +125,9 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict):
+            raise TypeError("no settings")
+    except (OSError, ValueError, TypeError) as error:
         expected = "what a run wrote there"
         mend = "delete the folder, or choose another"
         raise refuse("output.folder", f"{path}, unreadable ({error})", expected, mend) from None

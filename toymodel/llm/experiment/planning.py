@@ -9,7 +9,7 @@ import torch
 
 from toymodel import losses
 from toymodel._errors import InputError, refuse
-from toymodel.llm.batches import tokenise
+from toymodel.llm.batches import pair_tokens
 from toymodel.llm.experiment import arguments, building
 from toymodel.llm.experiment.building import Rows
 from toymodel.llm.experiment.settings import Experiment
@@ -122,7 +122,7 @@ def plan(experiment: Experiment, *, elsewhere: bool = False) -> Plan:
     rows = building.rows(experiment.data)
     tokenizer = building.tokenizer(experiment.model)
     empty = building.skeleton(experiment.model)
-    pairs = tokenise(tokenizer, rows.train[:_LOOKED])
+    pairs = [pair_tokens(tokenizer, row) for row in rows.train[:_LOOKED]]
     lengths = np.array([len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in pairs])
     _check_sizes(empty, tokenizer, lengths, config.max_length)
     _check_reference(experiment, config)

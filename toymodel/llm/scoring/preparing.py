@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from toymodel._errors import InputError
-from toymodel.llm.batches import PairTokens, tokenise
+from toymodel.llm.batches import PairTokens, pair_tokens, problem_of
 from toymodel.llm.data import ReadPair
 
 
@@ -40,7 +40,7 @@ def prepare(
 
 def longest_of(model: Any, max_length: int | None) -> int | None:
     """How many tokens a sequence may have: what is asked for, and what the model has room for."""
-    room = getattr(model.config, "max_position_embeddings", None)
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return min((n for n in (room, max_length) if n is not None), default=None)
 
 
@@ -56,7 +56,7 @@ def _prepared(tokenizer: Any, read: ReadPair, max_length: int | None) -> Prepare
     if read.row is None:
         return Prepared(read, skipped=read.problem)
     try:
-        (pair,) = tokenise(tokenizer, [read.row])
+        pair = pair_tokens(tokenizer, read.row)
     except InputError as error:  # messages that the tokenizer has no template for
         return Prepared(read, skipped=str(error))
     problem = _problem(pair, max_length)
@@ -64,14 +64,7 @@ def _prepared(tokenizer: Any, read: ReadPair, max_length: int | None) -> Prepare
 
 
 def _problem(pair: PairTokens, max_length: int | None) -> str | None:
-    if not pair.prompt:
-        return "prompt has no tokens of its own"
-    for name in ("chosen", "rejected"):
-        if not getattr(pair, name):
-            return f"{name} has no tokens of its own"
-    if pair.chosen == pair.rejected:
-        return "chosen and rejected are the same tokens"
     longest = len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
     if max_length is not None and longest > max_length:
         return f"over-long: {longest} tokens with its prompt, at most {max_length}"
-    return None
+    return problem_of(pair)
