@@ -69,6 +69,7 @@ def teach(
     warmth = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 50))
     shares = np.array(stage.mix) / sum(stage.mix)
     looks = []
+    device = next(model.parameters()).device
     model.train()
     with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=hidden(progress)) as bar:
         for step in range(stage.steps):
@@ -80,7 +81,7 @@ def teach(
             ]
             rows = example_tokens(tokenizer, prompts, answers)
             said = [(row.prompt, row.chosen) for row in rows]
-            scored = score(model, collate_responses(said, tokenizer.pad_token_id))
+            scored = score(model, collate_responses(said, tokenizer.pad_token_id, device=device))
             loss = -scored.log_probs.sum() / scored.mask.sum()
             optimiser.zero_grad()
             loss.backward()
