@@ -107,11 +107,21 @@ def test_training_is_not_disturbed(tmp_path):
     assert made.model.training
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "sppo_hard", "apo_down", "sft"])
-def test_trls_own_trainer_and_losses(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "divergence"),
+    [
+        *((kind, "reverse_kl") for kind in ("sigmoid", "ipo", "sppo_hard", "apo_down", "sft")),
+        ("sigmoid", "forward_kl"),
+        ("ipo", "js_divergence"),
+        ("hinge", "alpha_divergence"),
+        ("sft", "forward_kl"),
+    ],
+)
+def test_trls_own_trainer_and_losses(tmp_path, kind, divergence):
     from trl import DPOTrainer
 
-    made, watcher = watched(tmp_path, cls=DPOTrainer, loss_type=[kind], beta=0.3)
+    config = {"loss_type": [kind], "beta": 0.3, "f_divergence_type": divergence}
+    made, watcher = watched(tmp_path, cls=DPOTrainer, **config)
     entry = logs(made)[0]
     assert len(records(watcher.path)) == 5
     data = batches.collate(PAIRS, pad_token=0)
@@ -231,9 +241,10 @@ def test_a_users_probe():
 
 def test_journals_and_probes_that_are_damaged(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_text('{"step": 0}\nnonsense\n{"step": 1}\n')
-    with pytest.raises(tm.InputError, match="line 2"):
-        Journal(path).go_on(1)
+    for line in ("nonsense", "5"):
+        path.write_text(f'{{"step": 0}}\n{line}\n{{"step": 1}}\n')
+        with pytest.raises(tm.InputError, match="line 2"):
+            Journal(path).go_on(1)
     (tmp_path / "p.json").write_text("[{}]")
     with pytest.raises(tm.InputError, match="start anew"):
         probes.load(tmp_path / "p.json")

@@ -118,6 +118,10 @@ class PropertiesCallback(TrainerCallback):
                 self._alarms.heard({k: v for k, v in record.items() if v is not None})
             self._records = len(records) - 1
         else:
+            if state.global_step:
+                _LOG.warning(
+                    "watching begins at step %d, with what the model says there", state.global_step
+                )
             self._watcher.look(probes_path.parent)
             self._watcher.save(probes_path)
             settings = {"watched": self._watcher.count, "loss": repr(self._watcher.loss)}

@@ -40,8 +40,8 @@ class Journal:
         records = []
         for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                records.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
                 if number == len(lines):
                     break  # what was being written when the run was killed
                 raise InputError(

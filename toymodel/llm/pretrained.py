@@ -6,6 +6,7 @@ from typing import Any
 from toymodel._errors import InputError, refuse
 from toymodel.llm.extra import need
 
+DTYPES = ("float32", "bfloat16", "float16", "auto")  # of weights; auto: as they are stored
 _WRITTEN = "a folder that save_pretrained wrote"
 
 

@@ -43,7 +43,11 @@ def loss_of(trainer: Any) -> PreferenceLoss:
     for name in trainer.loss_types:
         if name not in EQUIVALENTS:
             raise unknown("loss_type", name, EQUIVALENTS)
-        parts.append(EQUIVALENTS[name](trainer))
+        part = EQUIVALENTS[name](trainer)
+        if trainer.f_divergence_type != "reverse_kl" and name != "sft":  # which has no log-ratio
+            divergence = trainer.f_divergence_type.removesuffix("_divergence")
+            part = losses.FDivergence(part, divergence, trainer.f_alpha_divergence_coef)
+        parts.append(part)
     weights = tuple(float(weight) for weight in trainer.loss_weights)
     loss: PreferenceLoss = losses.WeightedSum(tuple(parts), weights)
     if weights == (1.0,):

@@ -13,9 +13,8 @@ from toymodel._files import read_toml
 from toymodel.llm.data import PAIRS
 from toymodel.llm.experiment import arguments
 from toymodel.llm.experiment.kinds import fits, words
+from toymodel.llm.pretrained import DTYPES
 from toymodel.losses import PreferenceLoss
-
-DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,7 @@ import torch
 
 from toymodel._errors import refuse, unknown
 from toymodel.llm.data.hub import is_hub_name
-from toymodel.llm.pretrained import load_causal, load_tokenizer
-
-DTYPES = ("float32", "bfloat16", "float16", "auto")
+from toymodel.llm.pretrained import DTYPES, load_causal, load_tokenizer
 
 
 def load_model(
