@@ -1,6 +1,7 @@
 """Notebooks: readable as text, on public names alone, and each runs from top to bottom."""
 
 import ast
+import datetime
 import inspect
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import toymodel as tm
 
 jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
@@ -158,14 +160,18 @@ def test_reads_well(path):
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter's own machinery
 @by_name
 def test_runs_from_top_to_bottom(path):
-    """Within its time, with its exercise's solution, and without a warning."""
+    """Within its time and without a warning; then its exercise's solution."""
     if "torch" in path.read_text():
         pytest.importorskip("torch")
     book = jupytext.read(path)
-    book.cells.append(nbclient.client.nbformat.v4.new_code_cell(solution_of(path)))
-    where = {"metadata": {"path": str(FOLDER)}}
+    clock = nbformat.v4.new_code_cell("import time; print(time.process_time())")
+    book.cells += [clock, nbformat.v4.new_code_cell(solution_of(path))]
     client = nbclient.NotebookClient(
-        book, timeout=SECONDS, kernel_name="python3", resources=where, record_timing=True
+        book,
+        timeout=3 * SECONDS,  # a cell; a machine that has other things to do may take longer
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        record_timing=True,
     )
     client.execute()
     for cell in code_of(book):
@@ -173,16 +179,15 @@ def test_runs_from_top_to_bottom(path):
             if output.output_type == "stream" and output.name == "stderr":
                 lines = [line for line in output.text.splitlines() if line.strip()]
                 assert all(map(_PROGRESS.search, lines)), output.text
-    assert taken(book) < SECONDS
+    # the lesser of wall and processor time: the notebook's own, whatever else the machine does
+    assert min(wall_seconds(code_of(book)[:-1]), float(clock.outputs[0].text)) < SECONDS
 
 
-def taken(book):
-    """Seconds from the first cell's start to the last one's end."""
-    import datetime
+def wall_seconds(cells):
+    """From the first cell's start to the last one's end."""
 
     def when(cell, key):
         return datetime.datetime.fromisoformat(cell.metadata["execution"][key])
 
-    cells = code_of(book)
     span = when(cells[-1], "iopub.status.idle") - when(cells[0], "iopub.status.busy")
     return span.total_seconds()
