@@ -250,6 +250,13 @@ def test_journals_and_probes_that_are_damaged(tmp_path):
         probes.load(tmp_path / "p.json")
 
 
+def test_pairs_that_are_cut_at_their_start_cannot_be_watched(tmp_path):
+    options = {"loss": "dpo", "truncation_mode": "keep_end"}
+    watched(tmp_path, max_length=32, **options)
+    with pytest.raises(tm.InputError, match="truncation_mode: got 'keep_end'"):
+        watched(tmp_path, max_length=5, **options)
+
+
 def test_a_short_run_has_its_last_record(tmp_path):
     made, watcher = watched(tmp_path, loss="dpo", steps=2, callback={"every": None})
     made.train()
@@ -275,6 +282,8 @@ def named(name):
         ({"every": 0}, "every"),
         ({"watch": 1}, "two pairs"),
         ({"samples": -1}, "samples"),
+        ({"watch": [0, 99]}, "watch: got 99, expected a whole number from 0 to 3"),
+        ({"watch": 2.5}, "how many pairs"),
         ({"batch_size": 0}, "batch_size"),
         ({"probes": [named("sampled")]}, "names of their own"),
         ({"probes": [named("mine"), named("mine")]}, "names of their own"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toymodel._errors import refuse
+from toymodel._errors import refuse, whole
 from toymodel.llm import probes as probing
 from toymodel.llm.batches import PairTokens, collate, mismatched
 from toymodel.llm.gradients import halves_in_parts
@@ -57,10 +57,11 @@ class Watcher:
             raise refuse("probes", [probe.name for probe in self._own], expected)
         self.loss = loss_of(trainer)
         self._needs = needs(self.loss)
-        self._pairs = _watched(trainer.train_dataset, watch, trainer.args.max_length)
+        args = trainer.args
+        self._pairs = _watched(trainer.train_dataset, watch, args.max_length, args.truncation_mode)
         self._samples, self._checker, self._seed = samples, checker, seed
         self._longest = max_new_tokens
-        self._batch_size = batch_size or int(trainer.args.per_device_train_batch_size)
+        self._batch_size = batch_size or int(args.per_device_train_batch_size)
         self._pad = int(trainer.data_collator.pad_token_id)
         self._end = trainer._tokenizer.eos_token_id
         self._looks = 0
@@ -216,17 +217,25 @@ class Watcher:
             yield self.model
 
 
-def _watched(data: Any, watch: int | Sequence[int], longest: int | None) -> list[PairTokens]:
+def _watched(
+    data: Any, watch: int | Sequence[int], longest: int | None, keep: str
+) -> list[PairTokens]:
     if not hasattr(data, "__len__"):
         expected = "training data of known length"
         raise refuse("trainer", "a stream of data", expected, "pass a Dataset")
+    if not isinstance(watch, int | Sequence):
+        raise refuse("watch", watch, "how many pairs, or a list of their numbers")
     rows = range(min(watch, len(data))) if isinstance(watch, int) else watch
     if len(rows) < 2:
         raise refuse("watch", watch, "two pairs of the training data at least")
     keys = ("prompt_ids", "chosen_ids", "rejected_ids")
     pairs = []
     for row in rows:
-        prompt, chosen, rejected = (tuple(data[int(row)][key]) for key in keys)
+        at = whole("watch", row, 0, len(data) - 1)
+        prompt, chosen, rejected = (tuple(data[at][key]) for key in keys)
         room = None if longest is None else max(longest - len(prompt), 1)
+        if keep == "keep_end" and room is not None and max(map(len, (chosen, rejected))) > room:
+            expected = "keep_start, or watched pairs that are not cut"
+            raise refuse("truncation_mode", keep, expected, "raise max_length")
         pairs.append(PairTokens(prompt, chosen[:room], rejected[:room]))
     return pairs
