@@ -175,6 +175,9 @@ def test_the_reference_has_no_dropout(monkeypatch):
         policy = model().train()
         tm.llm.train(policy, PAIRS, pad_token=0, reference=reference, progress=False)
     assert modes == [(True, False)] * 2
+    tm.llm.train(policy.eval(), PAIRS, pad_token=0, progress=False)
+    assert modes[-1] == (True, False)
+    assert not policy.training
 
 
 def test_training_lowers_the_loss_and_leaves_the_reference_alone():

@@ -37,7 +37,8 @@ def train(
     """Lower a preference loss on pairs, in shuffled mini-batches; the model is trained in place.
 
     Args:
-        model: a causal language model of transformers, on the device where it is to be trained.
+        model: a causal language model of transformers, on the device where it is to be trained;
+            it is left in the mode it was in.
         pairs: of `tokenise`.
         loss: a `PreferenceLoss`, or the name of one.
         pad_token: the number of the padding token.
@@ -72,6 +73,7 @@ def train(
     optimiser = optimiser or torch.optim.AdamW(
         model.parameters(), lr=learning_rate, weight_decay=0.0
     )
+    was_training = model.training
     model.train()
     batches = list(shuffled(len(pairs), batch_size, epochs, seed))
     if "mismatched" in wanted and min(map(len, batches)) < 2:
@@ -92,6 +94,7 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         optimiser.step()
         found.append(float(objective.value.detach()))
+    model.train(was_training)
     return found
 
 
