@@ -240,9 +240,21 @@ def test_another_experiment_is_refused(parts, tmp_path):
     assert told["identity"]["training"]["learning_rate"] == 1e-3
 
 
+def test_a_run_that_failed_before_its_first_step_may_be_corrected(parts, tmp_path):
+    alone = {"per_device_train_batch_size": 7}  # of eight pairs
+    wrong = tables(parts, tmp_path / "run", training=alone) | {"loss": {"name": "kto"}}
+    with pytest.raises(tm.InputError, match="per_device_train_batch_size: got '7 with 8 pairs'"):
+        run(experiment_of(wrong), progress=False)
+    right = tables(parts, tmp_path / "run", training={"max_steps": 1})
+    assert run(experiment_of(right), progress=False)["steps"] == 1
+    told = json.loads((tmp_path / "run" / "experiment.json").read_text())
+    assert told["identity"]["training"]["max_steps"] == 1
+
+
 @pytest.mark.parametrize("text", ['{"torn', "[]", "{}"])
 def test_a_folder_whose_settings_are_damaged_is_refused(parts, tmp_path, text):
     (tmp_path / "experiment.json").write_text(text)
+    (tmp_path / "properties.jsonl").write_text("")
     with pytest.raises(tm.InputError, match=r"output.folder: .*(unreadable|another experiment)"):
         run(experiment_of(tables(parts, tmp_path)), progress=False)
 

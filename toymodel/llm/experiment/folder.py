@@ -67,7 +67,7 @@ class Folder:
                 raise refuse("output.folder", given, "a folder that is new or empty")
             return
         changed = _differences(_read(self._settings).get("identity"), _identity(plan))
-        if changed and not overwrite:
+        if changed and not overwrite and not self._is_bare():
             raise InputError(
                 f"output.folder: {str(self.path)!r} has another experiment ({'; '.join(changed)}), "
                 "expected the same one or a new folder. To mend it: choose another folder, or "
@@ -84,9 +84,13 @@ class Folder:
         if overwrite and self._settings.exists():
             shutil.rmtree(self.path)
         writable_folder(self.path)
-        if not self._settings.exists():
+        if not self._settings.exists() or self._is_bare():
             told = {"identity": _identity(plan), "versions": _versions(), "plan": plan.as_data()}
             _write(self._settings, told)
+
+    def _is_bare(self) -> bool:
+        """Whether nothing but settings is there: a run that failed before its first step."""
+        return [path.name for path in self.path.iterdir()] == [self._settings.name]
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write what a run found, which says that it is finished."""
