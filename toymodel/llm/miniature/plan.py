@@ -105,9 +105,9 @@ class Plan:
                 for method in self.methods
             ),
             *(
-                Cell("arithmetic", seed, "dpo", learning_rate=rate, **more)
+                Cell("arithmetic", seed, "dpo", learning_rate=rate, epochs=epochs, rounds=rounds)
                 for rate in self.learning_rates
-                for more in ({"epochs": 2}, {"rounds": ROUNDS})
+                for epochs, rounds in ((2, 1), (1, ROUNDS))
             ),
             *self._reward(seed, "arithmetic"),
         ]
@@ -135,7 +135,9 @@ class Plan:
             pretraining = dataclasses.replace(pretraining, enough=_ENOUGH[task])
             tuning = dataclasses.replace(tuning, steps=10, enough=1.5 * _ENOUGH[task])
         steps = max(1, round(self.pretraining * pretraining.steps))
-        pretraining = dataclasses.replace(pretraining, steps=steps)
+        rate = pretraining.learning_rate * BaseSettings.width / self.width  # as wide models need
+        pretraining = dataclasses.replace(pretraining, steps=steps, learning_rate=rate)
+        tuning = dataclasses.replace(tuning, learning_rate=rate / 3)
         return dataclasses.replace(usual, pretraining=pretraining, tuning=tuning)
 
     @property

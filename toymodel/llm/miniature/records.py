@@ -26,6 +26,10 @@ class Records:
         """The rows with these fields."""
         return [r for r in self.rows if all(r.get(k) == v for k, v in fields.items())]
 
+    def of_seed(self, seed: int) -> "Records":
+        """Those of one seed."""
+        return Records(self.where(seed=seed))
+
     def values(self, name: str, **fields: Any) -> np.ndarray:
         """A measured number, [seed]; NaN where a seed has none."""
         found = np.full(len(self.seeds), np.nan)
