@@ -227,7 +227,7 @@ def test_no_slider_of_a_number_recompiles(explorer, compilations):
         for move in (1, -2):
             made.slider.value = min(max(made.slider.value + move, 0), made.slider.max)
     assert explorer.images["likelihoods"].value != shown
-    assert "Run and read" in explorer.message.value
+    assert "drawn in" in explorer.message.value
     assert compilations == []
 
 
@@ -262,7 +262,7 @@ def test_settings_that_do_not_fit_are_told_in_a_sentence(explorer):
     assert "Traceback" not in explorer.message.value
     assert explorer.images["policy"].value == shown
     explorer.policy.menu.box.value = "tabular"
-    assert "Run and read" in explorer.message.value
+    assert "drawn in" in explorer.message.value
 
 
 def test_a_number_out_of_range_is_told_and_can_be_mended(explorer):
@@ -271,7 +271,7 @@ def test_a_number_out_of_range_is_told_and_can_be_mended(explorer):
     beta.text.value = -1.0
     assert "expected a finite number" in explorer.message.value
     beta.text.value = old
-    assert "Run and read" in explorer.message.value
+    assert "drawn in" in explorer.message.value
 
 
 @pytest.mark.parametrize("preset", presets.ALL.values(), ids=presets.ALL)

@@ -43,6 +43,10 @@ class Soon:
         self._waiting = loop.call_later(_WAIT, self._action)
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
 class Explorer(widgets.VBox):
     """Controls beside live pictures of one run; a notebook shows it.
 
@@ -75,12 +79,14 @@ class Explorer(widgets.VBox):
         self.optimiser = OptimiserChooser(self._changed)
         self.steps = Number("steps", scales.STEPS, 2000, self._changed, "updates", whole=True)
         self.seed = Number("seed", range(32), 0, self._changed, "of the network", whole=True)
+        self.code_box = widgets.HTML()
         self._controls = widgets.VBox(
             [
                 group("A finding", self.finding.box, self.look),
                 group("World and policy", self.world.box, self.policy.box),
                 group("Objective", self.loss.box),
                 group("Training", self.optimiser.box, self.steps.box, self.seed.box),
+                group("This run", self.code_box),
             ]
         ).add_class("tm-controls")
 
@@ -96,13 +102,15 @@ class Explorer(widgets.VBox):
         self.alternatives = {name: widgets.HTML().add_class("tm-unseen") for name in self.panels}
         cells = [widgets.VBox([self.images[name], self.alternatives[name]]) for name in self.panels]
         cells[-1].add_class("tm-wide")
-        self.cards, self.message, self.code_box = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.cards, self.message = widgets.HTML(), widgets.HTML()
         last = len(self.run.steps) - 1
         self.step = widgets.IntSlider(
             value=last, max=last, description="step shown", readout=False,
             style={"description_width": "80px"}, layout=widgets.Layout(flex="1 1 0"),
         )  # fmt: skip
-        self.step_number = widgets.Label(layout=widgets.Layout(width="110px"))
+        self.step_number = widgets.Label(
+            layout=widgets.Layout(width="118px", margin="2px 2px 2px 10px")
+        )
         self._play = widgets.Play(value=last, max=last, interval=120, show_repeat=False)
         widgets.jslink((self._play, "value"), (self.step, "value"))
         self.step.observe(lambda _: self._move(), "value")
@@ -113,7 +121,6 @@ class Explorer(widgets.VBox):
                 self.message,
                 widgets.HBox([self._play, self.step, self.step_number]),
                 self._pictures,
-                self.code_box,
             ]
         ).add_class("tm-main")
 
@@ -169,7 +176,7 @@ class Explorer(widgets.VBox):
         try:
             settings = self.chosen()
             self._name(settings)
-            if settings.structure not in self._compiled:
+            if compiles := settings.structure not in self._compiled:
                 self._say("Compiling this combination: a few seconds, once.")
             self.run = settings.run()
         except InputError as error:
@@ -184,9 +191,9 @@ class Explorer(widgets.VBox):
         if trouble := words.troubles(self._view):
             self._say(trouble, bad=True)
         else:
-            times = (simulated - begun, time.perf_counter() - simulated)
-            run, drawing = (f"{1000 * seconds:.0f} ms" for seconds in times)
-            self._say(f"Run and read in {run}, drawn in {drawing}.")
+            run, drawing = simulated - begun, time.perf_counter() - simulated
+            first = "Compiled, run" if compiles else "Run"
+            self._say(f"{first} and read in {_time(run)}, drawn in {_time(drawing)}.")
 
     def _name(self, settings: Settings) -> None:
         """Say which finding these settings show, if one."""
@@ -201,11 +208,11 @@ class Explorer(widgets.VBox):
     def _draw(self) -> None:
         """All pictures of the present run."""
         self._keep_step()
-        for name, panel in self.panels.items():
-            self.images[name].value = panel.draw(self._view, self.step.value)
         self.cards.value = f'<div class="tm-cards">{words.cards(self._view)}</div>'
         self.code_box.value = words.code_box(self.code)
         self._tell_step()
+        for name, panel in self.panels.items():
+            self.images[name].value = panel.draw(self._view, self.step.value)
 
     def _keep_step(self) -> None:
         """The step slider spans the run, and stays at its end where it was there."""

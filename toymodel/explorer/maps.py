@@ -73,7 +73,7 @@ class Slopes(Panel):
         super().__init__(width=2 * WIDTH, columns=2)
 
     def arrange(self) -> None:
-        self.figure.subplots_adjust(left=0.075, right=0.985, top=0.8, bottom=0.17, wspace=0.16)
+        self.figure.subplots_adjust(left=0.075, right=0.965, top=0.8, bottom=0.17, wspace=0.24)
 
     def begin(self, view: View) -> None:
         self.images: list[AxesImage] = []
@@ -83,7 +83,7 @@ class Slopes(Panel):
         for axes in self.axes:
             self._begin(axes)
         self.heading("Slope a₊: negative lifts the chosen")
-        self.heading("Slope a₋: positive lowers the rejected", x=0.52)
+        self.heading("Slope a₋: positive lowers the rejected", x=0.5)
         legend_above(self.axes[0])
         self.layers([*self.images, *self.paths, *self.starts], self.here)
 
@@ -93,6 +93,7 @@ class Slopes(Panel):
         )
         bar = self.figure.colorbar(image, ax=axes, pad=0.02)
         bar.locator = MaxNLocator(4)
+        bar.ax.tick_params(labelsize=8.5)
         axes.grid(False)
         axes.set(xlabel="r, log-ratio of the rejected (nats)", ylabel="c, of the chosen")
         (halo,) = axes.plot([], [], color="white", linewidth=4)

@@ -121,7 +121,7 @@ STYLE = """<style>
 .tm-heading { font-size: 11px; font-weight: 600; letter-spacing: .06em; line-height: 1.3;
   text-transform: uppercase; opacity: .62; margin-top: 6px; }
 .tm-pictures { display: grid !important; grid-gap: 2px 10px; overflow: visible;
-  grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); transition: opacity .15s; }
+  grid-template-columns: repeat(auto-fit, minmax(max(280px, 40%), 1fr)); transition: opacity .15s; }
 .tm-pictures > .widget-box { position: relative; overflow: hidden; margin: 0; }
 .tm-pictures img { width: 100%; height: auto; border-radius: 3px; margin: 0; }
 .tm-pictures .tm-wide { grid-column: 1 / -1; }
@@ -143,9 +143,14 @@ STYLE = """<style>
   min-height: 17px; font-variant-numeric: tabular-nums; }
 .tm-bad { opacity: 1; padding: 6px 10px; border-left: 4px solid #D55E00; font-size: 13px; }
 .tm-code { position: relative; }
-.tm-code pre { font-family: var(--jp-code-font-family, monospace); font-size: 12px;
-  line-height: 1.4; margin: 0; padding: 8px 10px; white-space: pre-wrap; overflow-wrap: anywhere;
+.tm-code pre { font-family: var(--jp-code-font-family, monospace); font-size: 11.5px;
+  line-height: 1.4; margin: 0; padding: 8px 10px; white-space: pre; overflow-x: auto;
   border: 1px solid rgba(128, 128, 128, .35); border-radius: 3px; }
-.tm-code button { position: absolute; right: 6px; top: 6px; font-size: 12px; padding: 2px 10px;
-  cursor: pointer; }
+.tm-code button { position: absolute; right: 5px; top: 5px; font-size: 12px; padding: 2px 10px;
+  cursor: pointer; color: inherit; background: rgba(128, 128, 128, .14); border-radius: 3px;
+  border: 1px solid rgba(128, 128, 128, .4); }
+.tm-controls .jupyter-widget-Collapse-header {
+  padding: 2px 8px; font-size: 12px; background: transparent; border-color: transparent; }
+.tm-controls .jupyter-widget-Collapse-contents { padding: 2px 0; background: transparent;
+  border-color: transparent; }
 </style>"""
