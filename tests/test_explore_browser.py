@@ -1,7 +1,7 @@
 """The explorer in a real browser: JupyterLab and Notebook 7 on this machine, headless Chromium.
 
 Each test opens a notebook with one cell, runs it, moves a slider and looks. Screenshots go to the
-folder that EXPLORER_SHOTS names, if it is set; figures/explore.png is the first of JupyterLab.
+folder that EXPLORER_SHOTS names, if it is set; figures/explore.png is one of them.
 """
 
 import contextlib

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from toymodel.explorer.scales import ceiling
 from toymodel.explorer.view import View
 from toymodel.plots.style import style
 
@@ -149,6 +150,6 @@ def legend_above(axes: Axes, columns: int = 3, handles: list[Line2D] | None = No
 
 
 def fit_x(axes: Axes, view: View) -> None:
-    """Let the axis of steps end with the run."""
-    axes.set_xlim(0, float(view.run.steps[-1]))
+    """Let the axis of steps end soon after the run."""
+    axes.set_xlim(0, ceiling(float(view.run.steps[-1])))
     axes.xaxis.set_major_locator(MaxNLocator(5))
