@@ -3,9 +3,10 @@
     sphinx-build -W --keep-going -c docs . build/site                          # runs notebooks
     sphinx-build -W --keep-going -c docs -D nb_execution_mode=off . build/site  # does not
 
-Pages lie where the repository has them (`docs/`, `notebooks/`, `figures/`, `benchmarks/results/`), so
-a link that works in the repository works on the site. Notebooks that ran once are kept in a cache
-beside the build and run again only when they change. Nothing is fetched while building or reading.
+Pages lie where the repository has them (`docs/`, `notebooks/`, `figures/`, `benchmarks/results/`),
+so a link that works in the repository works on the site. Notebooks that ran once are kept in a
+cache beside the build and run again only when they change. Nothing is fetched while building or
+reading.
 """
 
 import os

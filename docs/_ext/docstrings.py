@@ -1,7 +1,7 @@
 """Docstrings as this project writes them, made fit for reStructuredText and napoleon.
 
-Formulas in plain text, such as |dL/dpi-|, are no substitutions; what follows `Returns:` is prose, and
-so is the line of a property, where napoleon would take words before a colon for a type.
+Formulas in plain text, such as |dL/dpi-|, are no substitutions; what follows `Returns:` is prose,
+and so is the line of a property, where napoleon would take words before a colon for a type.
 """
 
 import re
