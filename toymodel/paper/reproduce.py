@@ -57,9 +57,14 @@ def reproduce(
     return done
 
 
+def _cell(text: str) -> str:
+    """Text in a cell of a Markdown table, which a bare bar would end."""
+    return text.replace("|", r"\|")
+
+
 def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
     rows = "\n".join(
-        f"| {claim.where} | {claim.what} | {claim.ours:.3f} | {claim.paper} | {claim.verdict} |"
+        f"| {claim.where} | {_cell(claim.what)} | {claim.ours:.3f} | {claim.paper} | {claim.verdict} |"
         for claim in claims
     )
     precision = jnp.result_type(float).name
