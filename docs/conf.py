@@ -47,7 +47,7 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "shared", "tests", "toymodel", "**/__pycache__"]
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", ".*")]  # code in docstrings: a link where there is a target
+nitpick_ignore_regex = [("py:obj", "(?s).*")]  # code in docstrings: a link where there is a target
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
