@@ -64,7 +64,8 @@ def _cell(text: str) -> str:
 
 def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
     rows = "\n".join(
-        f"| {claim.where} | {_cell(claim.what)} | {claim.ours:.3f} | {claim.paper} | {claim.verdict} |"
+        f"| {claim.where} | {_cell(claim.what)} | {claim.ours:.3f} "
+        f"| {claim.paper} | {claim.verdict} |"
         for claim in claims
     )
     precision = jnp.result_type(float).name
