@@ -1,6 +1,7 @@
 """Worlds of the explorer's menu: the paper's four, a prompt alone, token sequences, one's own."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -22,13 +23,18 @@ class World:
         name: in the menu.
         code: the expression that stands where `toymodel.simulate` takes a scenario.
         setup: lines before it.
-        scenario: what they make.
+        make: makes the scenario.
     """
 
     name: str
     code: str
     setup: str
-    scenario: Scenario
+    make: Callable[[], Scenario]
+
+    @functools.cached_property
+    def scenario(self) -> Scenario:
+        """The scenario, made when it is first asked for: no arrays at import, in no precision."""
+        return self.make()
 
 
 def _overlapping(prefix: int) -> Scenario:
@@ -79,13 +85,13 @@ def get(world: str | Scenario) -> World:
         (1, 10)
     """
     if isinstance(world, Scenario):
-        return World(world.name, "world", f"world = {_code(world)}\n", world)
+        return World(world.name, "world", f"world = {_code(world)}\n", lambda: world)
     if world in _OTHERS:
         setup, make = _OTHERS[world]
-        return World(world, "world", setup, make())
+        return World(world, "world", setup, make)
     if world not in scenarios.names():
         raise unknown("scenario", world, names())
-    return World(world, f'"{world}"', "", scenarios.get(world))
+    return World(world, f'"{world}"', "", functools.partial(scenarios.get, world))
 
 
 def _code(scenario: Scenario) -> str:
