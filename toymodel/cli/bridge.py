@@ -2,8 +2,11 @@
 
 from cyclopts import App
 
-from toymodel.cli import experiment, scoring
+from toymodel.cli import experiment, miniature, scoring
 
-llm = App(name="llm", help="Language models: score preference pairs, train on them.")
+llm = App(
+    name="llm", help="Language models: score preference pairs, train on them, repeat the paper."
+)
 llm.command(scoring.score)
 llm.command(experiment.train)
+llm.command(miniature.miniature)

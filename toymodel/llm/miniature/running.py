@@ -47,6 +47,8 @@ def run_plan(
     done = {seed: _done(plan, place, seed) for seed in plan.seeds}
     total = sum(len(plan.cells(seed)) for seed in plan.seeds)
     ready = sum(len(rows) for rows in done.values())
+    if ready == total:
+        return _read(plan, place)
     bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden(progress))
     with bar, _processes(min(workers, len(plan.seeds))) as (pool, messages):
         futures = [
@@ -61,7 +63,7 @@ def run_plan(
                 break
         for future in futures:
             future.result()
-    return Records([row for seed in plan.seeds for row in _done(plan, place, seed).values()])
+    return _read(plan, place)
 
 
 @contextlib.contextmanager
@@ -106,6 +108,10 @@ def _done(plan: Plan, place: Path, seed: int) -> dict[str, dict[str, Any]]:
         mend = "choose another folder, or delete this one"
         raise refuse("folder", f"{place}, with another plan's results", expected, mend)
     return {row["key"]: row for row in rows}
+
+
+def _read(plan: Plan, place: Path) -> Records:
+    return Records([row for seed in plan.seeds for row in _done(plan, place, seed).values()])
 
 
 def _run_seed(plan: Plan, seed: int, place: Path, device: str, messages: Any) -> None:

@@ -1,0 +1,195 @@
+"""The toy's predictions for the miniature: signs and orders of effects, and how often they hold."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from toymodel import optimisers
+from toymodel.attribution.effects import estimate
+from toymodel.llm.loop import hidden
+from toymodel.llm.miniature.plan import LOSSES, SCENARIOS
+from toymodel.llm.miniature.records import Records
+from toymodel.llm.miniature.tables import ONCE
+from toymodel.paper.claims import share
+from toymodel.paper.setting import CALIBRATED, EPOCHS
+from toymodel.simulation import simulate
+
+#: What changes from before to after: log pi(y+), log pi(y-) (nats), and the probability outside.
+QUANTITIES = ("chosen", "rejected", "outside")
+#: Epochs after which the toy is read. The last, where the paper's own run ends, is the prediction.
+READINGS = (100, 500, EPOCHS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Effects:
+    """Changes from before to after training, as measured or as predicted.
+
+    Args:
+        losses: names.
+        changes: [quantity, loss, scenario, seed], in the order of `QUANTITIES` and `SCENARIOS`.
+    """
+
+    losses: tuple[str, ...]
+    changes: np.ndarray
+
+    def signs(self) -> np.ndarray:
+        """-1 or 1 where the 95 % interval over seeds leaves out 0, else 0."""
+        return sign(self.changes)
+
+    def orders(self) -> np.ndarray:
+        """Signs of paired differences, [quantity, comparison].
+
+        Between each two losses in one scenario, then between each two scenarios for one loss.
+        """
+        losses = _differences(self.changes, axis=1)
+        scenarios = _differences(self.changes, axis=2)
+        return sign(np.concatenate([losses, scenarios], axis=1))
+
+
+def sign(by_seed: np.ndarray) -> np.ndarray:
+    """-1 or 1 where the 95 % interval over seeds, the last axis, leaves out 0, else 0.
+
+    Example:
+        >>> sign(np.array([[1.0, 1.1, 0.9], [1.0, -1.0, 0.1]])).tolist()
+        [1, 0]
+    """
+    found = estimate(by_seed)
+    return np.asarray((found.low > 0).astype(int) - (found.high < 0).astype(int))
+
+
+def predict(
+    losses: Sequence[str] = tuple(LOSSES), *, seeds: int = 32, progress: bool | None = True
+) -> dict[int, Effects]:
+    """What the toy says, in the calibrated setting, with the miniature's losses.
+
+    Args:
+        losses: names of `toymodel.llm.miniature.plan.LOSSES`.
+        seeds: of the toy's policy.
+        progress: show a progress bar; None: only on a terminal.
+
+    Returns:
+        Effects by the epoch at which the toy is read; see `READINGS`.
+    """
+    found = np.full((len(READINGS), len(QUANTITIES), len(losses), len(SCENARIOS), seeds), np.nan)
+    cells = list(itertools.product(enumerate(losses), enumerate(SCENARIOS)))
+    with tqdm(cells, desc="the toy's predictions", unit="run", disable=hidden(progress)) as bar:
+        for (i, loss), (j, scenario) in bar:
+            run = simulate(
+                scenario,
+                CALIBRATED.policy,
+                LOSSES[loss],
+                optimisers.get("adam", CALIBRATED.learning_rate),
+                steps=EPOCHS,
+                seed=range(seeds),
+                record=(0, *READINGS),
+                progress=False,
+            )
+            pairs = run.pair_log_probs().transpose("step", "seed", "pair")
+            chosen, rejected = (pairs[half].values for half in ("chosen", "rejected"))
+            outside = 1 - np.exp(chosen) - np.exp(rejected)
+            for at, curve in enumerate((chosen, rejected, outside)):
+                found[:, at, i, j] = (curve[1:] - curve[0]).mean(axis=-1)
+    return {reading: Effects(tuple(losses), found[at]) for at, reading in enumerate(READINGS)}
+
+
+def measured(records: Records, losses: Sequence[str], rate: float) -> Effects:
+    """The same of the language models.
+
+    Outside is the probability of everything but the pair and the samples of the base policy.
+
+    Args:
+        records: of the miniature.
+        losses: names.
+        rate: the learning rate that is read.
+    """
+    names = {"chosen": "logps/chosen", "rejected": "logps/rejected", "outside": "outside"}
+    changes = [
+        [
+            [
+                records.values(f"after/{names[quantity]}", **cell)
+                - records.values(f"before/{names[quantity]}", **cell)
+                for scenario in SCENARIOS
+                for cell in [{**ONCE, "method": loss, "scenario": scenario, "learning_rate": rate}]
+            ]
+            for loss in losses
+        ]
+        for quantity in QUANTITIES
+    ]
+    return Effects(tuple(losses), np.array(changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How often the toy was right.
+
+    Args:
+        right: comparisons in which both say the same.
+        decided: those in which both say anything.
+        asked: all.
+        commonest: those decided that the language models' commonest sign of that quantity, said
+            everywhere, would get right.
+    """
+
+    right: int
+    decided: int
+    asked: int
+    commonest: int
+
+    @property
+    def text(self) -> str:
+        """For tables: the share with Wilson's interval."""
+        if not self.decided:
+            return f"none of {self.asked} decided"
+        found, low, high = share(self.right, self.decided)
+        return (
+            f"{self.right} of {self.decided} decided ({found:.0%} [{low:.0%}, {high:.0%}]), "
+            f"of {self.asked}"
+        )
+
+
+def score(toy: np.ndarray, model: np.ndarray) -> Score:
+    """Count agreeing signs.
+
+    Args:
+        toy: signs, [comparison].
+        model: signs of the language models, [comparison].
+
+    Example:
+        >>> score(np.array([1, -1, 0, 1]), np.array([1, 1, 1, 0]))
+        Score(right=1, decided=2, asked=4, commonest=2)
+    """
+    decided = (toy != 0) & (model != 0)
+    most = np.sign(model[model != 0].sum()) or 1
+    return Score(
+        int((toy == model)[decided].sum()),
+        int(decided.sum()),
+        toy.size,
+        int((model == most)[decided].sum()),
+    )
+
+
+def scores(toy: Effects, model: Effects) -> Iterator[tuple[str, str, Score]]:
+    """Kind of comparison, quantity, and score.
+
+    Args:
+        toy: predicted.
+        model: measured, of the same losses.
+    """
+    for kind, one, other in (
+        ("sign", toy.signs(), model.signs()),
+        ("order", toy.orders(), model.orders()),
+    ):
+        for at, quantity in enumerate(QUANTITIES):
+            yield kind, quantity, score(one[at].ravel(), other[at].ravel())
+
+
+def _differences(changes: np.ndarray, axis: int) -> np.ndarray:
+    """Between each two along an axis, [quantity, comparison, seed]."""
+    moved = np.moveaxis(changes, axis, 1)
+    pairs = [moved[:, i] - moved[:, j] for i, j in itertools.combinations(range(moved.shape[1]), 2)]
+    if not pairs:
+        return np.empty((len(changes), 0, changes.shape[-1]))
+    return np.stack(pairs, axis=1).reshape(len(changes), -1, changes.shape[-1])
