@@ -1,13 +1,9 @@
 """Run a plan in processes, a seed each; every cell is on disk as soon as it is known."""
 
-import concurrent.futures
 import contextlib
-import multiprocessing
 import os
 import queue as queues
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,10 @@ from toymodel._version import __version__
 from toymodel.llm.journal import Journal
 from toymodel.llm.loop import hidden
 from toymodel.llm.miniature.plan import Plan
+from toymodel.llm.miniature.processes import processes, tell
 from toymodel.llm.miniature.records import Records
+from toymodel.storage import writable_folder
+from toymodel.sweeps.lock import exclusive
 
 
 def run_plan(
@@ -39,21 +38,24 @@ def run_plan(
         progress: show a progress bar; None: only on a terminal.
 
     Raises:
-        InputError: the folder holds another plan's results.
+        InputError: the folder holds another plan's results, or another process writes it.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    place = writable_folder(folder)
     workers = workers or len(os.sched_getaffinity(0))
-    done = {seed: _done(plan, place, seed) for seed in plan.seeds}
+    with exclusive(place / "lock", place):
+        ready = sum(len(_done(plan, place, seed)) for seed in plan.seeds)
+        if ready < sum(len(plan.cells(seed)) for seed in plan.seeds):
+            _run(plan, place, min(workers, len(plan.seeds)), device, ready, progress)
+        return Records([row for seed in plan.seeds for row in _done(plan, place, seed).values()])
+
+
+def _run(
+    plan: Plan, place: Path, workers: int, device: str, ready: int, progress: bool | None
+) -> None:
     total = sum(len(plan.cells(seed)) for seed in plan.seeds)
-    ready = sum(len(rows) for rows in done.values())
-    if ready == total:
-        return _read(plan, place)
     bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden(progress))
-    with bar, _processes(min(workers, len(plan.seeds))) as (pool, messages):
-        futures = [
-            pool.submit(_run_seed, plan, seed, place, device, messages) for seed in plan.seeds
-        ]
+    with bar, processes(workers) as (pool, messages):
+        futures = [pool.submit(_run_seed, plan, seed, place, device) for seed in plan.seeds]
         while True:
             with contextlib.suppress(queues.Empty):
                 bar.set_postfix_str(messages.get(timeout=0.2))
@@ -63,34 +65,6 @@ def run_plan(
                 break
         for future in futures:
             future.result()
-    return _read(plan, place)
-
-
-@contextlib.contextmanager
-def _processes(count: int) -> Iterator[tuple[concurrent.futures.Executor, Any]]:
-    """A pool whose processes end when this one is stopped."""
-    os.environ.update({"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "NPROC": "1"})
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        pool = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_quietly)
-        try:
-            yield pool, manager.Queue()
-        except BaseException:  # Ctrl-C as well: what is written stays, what runs is ended
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-
-
-def _quietly() -> None:
-    """A worker leaves Ctrl-C to the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-    from transformers.utils import logging
-
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
 
 
 def _journal(place: Path, seed: int) -> Journal:
@@ -110,11 +84,7 @@ def _done(plan: Plan, place: Path, seed: int) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in rows}
 
 
-def _read(plan: Plan, place: Path) -> Records:
-    return Records([row for seed in plan.seeds for row in _done(plan, place, seed).values()])
-
-
-def _run_seed(plan: Plan, seed: int, place: Path, device: str, messages: Any) -> None:
+def _run_seed(plan: Plan, seed: int, place: Path, device: str) -> None:
     """All cells of a seed that are not done."""
     from toymodel.llm import tasks
     from toymodel.llm.miniature.bench import make_bench
@@ -135,4 +105,4 @@ def _run_seed(plan: Plan, seed: int, place: Path, device: str, messages: Any) ->
         found = run_cell(cell, bench, plan)
         fields = {"key": cell.key, "cpu_seconds": time.process_time() - start}
         journal.add({**vars(cell), **fields, **found})
-        messages.put(f"{cell.task}, seed {seed}: {cell.method}")
+        tell(f"{cell.task}, seed {seed}: {cell.method}")
