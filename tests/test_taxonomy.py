@@ -23,6 +23,8 @@ FORCES = {
     "sft_dpo": Force.CONCENTRATES,
     "bdpo": Force.CONCENTRATES,
     "apo_down": Force.DISPERSES,
+    # by the sign of c - r: of a rarer response the link is steeper (forward KL, alpha), or less so
+    **dict.fromkeys(("f_dpo", "alphapo", "chi_po"), Force.BOTH),
 }
 FATES = {
     "dpo": (Fate.VANISHES, Fate.VANISHES),

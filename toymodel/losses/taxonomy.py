@@ -18,7 +18,7 @@ _SPAN, _POINTS = 20.0, 41  # of the plane of log-ratios, nats
 _CHOSEN, _REJECTED = -25.0, -30.0  # log-probabilities of the reference in the plane
 _START = -2.0  # log-probability of both responses where the walk of the rejected begins
 _WALK = -np.logspace(-1, 4, 201)  # of its log-ratio
-_SMALL = 1e-4  # relative to the largest slope: what counts as zero
+_SMALL = 1e-4  # relative to the slopes: what counts as zero
 
 
 class Fate(enum.Enum):
@@ -142,7 +142,7 @@ def traits(loss: PreferenceLoss) -> Traits:
         ),
         rejected_fate=_fate(down_rejected),
         chosen_fate=_fate(-down_chosen),
-        force=_force(total, zero),
+        force=_force(total, _SMALL * np.maximum(np.abs(chosen), np.abs(rejected))),
     )
 
 
@@ -179,7 +179,8 @@ def _fate(slope: np.ndarray) -> Fate:
     return Fate.STOPS if abs(slope[last]) > 1e-2 * size else Fate.VANISHES
 
 
-def _force(total: np.ndarray, zero: float) -> Force:
+def _force(total: np.ndarray, zero: np.ndarray) -> Force:
+    """The signs that occur; what counts as zero goes by the slopes at each place of the plane."""
     up, down = bool((total > zero).any()), bool((total < -zero).any())
     return {
         (False, False): Force.NONE,
