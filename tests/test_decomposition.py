@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 from hypothesis import given
 
 import toymodel as tm
 from tests.strategies import compiled
 from toymodel import InputError, decomposition, gradients, optimisers
+from toymodel.plots.pushes import stacked
 
 NETWORK = tm.MLP(hidden=(5,), activation="tanh", fit_steps=1)
 WORLD = tm.scenarios.both_on_policy()
@@ -179,3 +181,16 @@ def test_an_optax_object_is_refused():
     custom = dataclasses.replace(run, optimiser={"name": "custom optax object"})
     with pytest.raises(InputError, match=r"^optimiser: got 'custom optax object'"):
         custom.decompose()
+
+
+@pytest.mark.parametrize(("residual", "told"), [(0.005, False), (0.05, True)])
+def test_a_residual_is_told_where_it_can_be_seen(residual, told):
+    """Of a picture two high: a gain of one above a loss of one, whose difference is small."""
+    steps = np.arange(3)
+    sizes = {"own chosen": 1.0, "other pairs": -1.0, "residual": residual, "change": residual}
+    names = ("own chosen", "own rejected", "other pairs", *decomposition.OF_THE_OPTIMISER)
+    parts = {name: sizes.get(name, 0.0) for name in (*names, "residual", "change")}
+    found = xr.Dataset({name: ("step", np.full(3, size)) for name, size in parts.items()})
+    _, grid = tm.plots.new_figure()
+    stacked(grid[0, 0], found.assign_coords(step=steps))
+    assert ("residual" in grid[0, 0].get_legend_handles_labels()[1]) == told

@@ -1,5 +1,7 @@
 """Pictures of sweeps: their scales, labels, panels and lines stand where the data say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -78,6 +80,31 @@ def test_names_are_categories(found):
     figure = tm.plots.phase_diagram(found, "optimiser", "loss.beta")
     labels = [tick.get_text() for tick in panels(figure)[0].get_xticklabels()]
     assert labels == ["adam", "sgd"]
+
+
+POLICIES = [tm.MLP(hidden=(8,)), tm.MLP(hidden=(16, 8), scale=2.0), tm.Tabular()]
+SHORT = ["MLP(hidden=(8,), scale=1.0)", "MLP(hidden=(16, 8), scale=2.0)", "Tabular"]
+
+
+def test_policies_are_told_by_what_differs():
+    """In full they run off the figure: a legend, an axis and titles say no more than they must."""
+    base = tm.Sweep(optimiser="sgd", learning_rate=1.0, steps=2)
+    quick = [dataclasses.replace(policy, fit_steps=2) for policy in POLICIES[:2]] + POLICIES[2:]
+    found = tm.sweep(base, {"policy": quick, "loss.beta": [0.1, 0.2]}, progress=False)
+    legend = tm.plots.marginal(found, "loss.beta", "drop", hue="policy").legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == [f"policy = {n}" for n in SHORT]
+    titles = [
+        axes.get_title()
+        for axes in panels(tm.plots.marginal(found, "loss.beta", "drop", columns="policy"))
+    ]
+    assert titles == [f"policy = {name}" for name in SHORT]
+    figure = tm.plots.phase_diagram(found, "policy", "loss.beta", "drop")
+    assert [tick.get_text() for tick in panels(figure)[0].get_xticklabels()] == SHORT
+
+
+def test_names_that_are_no_parts_stay():
+    assert labelled.short(["adam", "mine (2)"]) == ["adam", "mine (2)"]
+    assert labelled.short([0.123456, np.float32(2.0)]) == ["0.123", "2"]
 
 
 def test_drawn_cells_are_scattered():

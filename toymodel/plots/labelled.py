@@ -1,7 +1,8 @@
 """What pictures of sweeps share: axes in words, their scales, and checks of names."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,9 @@ from toymodel._errors import refuse, unknown
 
 _INNER = ("prompt", "response", "role", "step")  # dimensions of results, not of the design
 _MOST_TICKS = 6
+#: A policy or loss as Python writes it, and one of its settings, whose value may be in brackets.
+_PART = re.compile(r"(\w+)\((.*)\)")
+_SETTING = re.compile(r"\w+=(?:\w*\([^)]*\)|[^,(]+)")
 _SHORT = {
     "drop": "fall of log π(y−)",
     "drawdown": "fall of log π(y+) from its peak",
@@ -61,6 +65,28 @@ def meaning(array: xr.DataArray) -> str:
     return text
 
 
+def short(values: Iterable[object]) -> list[str]:
+    """Values of an axis, short: of parts that differ in some settings alone, only these are told.
+
+    Example:
+        >>> short(["MLP(hidden=(8,), scale=1.0)", "MLP(hidden=(16,), scale=1.0)", "Tabular()"])
+        ['MLP(hidden=(8,))', 'MLP(hidden=(16,))', 'Tabular']
+    """
+    is_real = (float, np.floating)
+    names = [f"{value:.3g}" if isinstance(value, is_real) else str(value) for value in values]
+    parts = [part for name in names if (part := _PART.fullmatch(name))]
+    if len(parts) < len(names):
+        return names
+    heads = [part[1] for part in parts]
+    settings = [_SETTING.findall(part[2]) for part in parts]
+    told = []
+    for head, own in zip(heads, settings, strict=True):
+        alike = [other for kind, other in zip(heads, settings, strict=True) if kind == head]
+        differ = [text for text in own if not all(text in other for other in alike)]
+        told.append(f"{head}({', '.join(differ)})" if differ else head)
+    return told
+
+
 def rest(array: xr.DataArray, used: Sequence[str]) -> str:
     """What a mean is over, counted: "64 seeds and 4 prompts"."""
     parts = []
@@ -96,7 +122,7 @@ class Scale:
         label = words(axis)
         if values.dtype.kind not in "iuf" or not (np.diff(values) > 0).all():
             places = np.arange(len(values), dtype=float)
-            return cls(label, places, _edges(places), "names", tuple(map(str, values)))
+            return cls(label, places, _edges(places), "names", tuple(short(values)))
         values = values.astype(float)
         if is_geometric(values):
             return cls(label, values, np.exp(_edges(np.log(values))), "log")

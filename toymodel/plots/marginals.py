@@ -50,23 +50,26 @@ def marginal(
     array = array.mean([dim for dim in array.dims if dim not in (*used, "seed")])
     across = [None] if columns is None else list(found[columns].values)
     curves = [None] if hue is None else list(found[hue].values)
+    heads = [""] if columns is None else labelled.short(across)
+    names = [""] if hue is None else labelled.short(curves)
     scale = labelled.Scale.of(found, x)
     with style():
         figure, panels = new_figure(1, len(across))
-        for axes, place in zip(panels[0], across, strict=True):
+        for axes, place, head in zip(panels[0], across, heads, strict=True):
             part = array if place is None else array.sel({columns: place})
-            for colour, key in zip(_colours(found, hue, len(curves)), curves, strict=True):
+            colours = _colours(found, hue, len(curves))
+            for colour, key, name in zip(colours, curves, names, strict=True):
                 one = part if key is None else part.sel({hue: key})
                 mean = one.mean("seed") if "seed" in one.dims and x != "seed" else one
-                name = None if key is None else f"{labelled.words(str(hue))} = {_short(key)}"
-                axes.plot(scale.places, mean.values, "o-", markersize=3, color=colour, label=name)
+                told = None if key is None else f"{labelled.words(str(hue))} = {name}"
+                axes.plot(scale.places, mean.values, "o-", markersize=3, color=colour, label=told)
                 if "seed" in one.dims and x != "seed" and one.sizes["seed"] > 1:
                     ends = _band(one, band).transpose(..., x)
                     axes.fill_between(scale.places, *ends.values, color=colour, alpha=0.2, lw=0)
             scale.apply(axes, "x")
             axes.sharey(panels[0, 0])
             if columns is not None:
-                axes.set_title(f"{labelled.words(columns)} = {_short(place)}")
+                axes.set_title(f"{labelled.words(columns)} = {head}")
         panels[0, 0].set_ylabel(labelled.meaning(found[value]))
         if hue is not None:
             figure.legend(
@@ -140,7 +143,3 @@ def _colours(found: xr.Dataset, hue: str | None, count: int) -> list:
     if hue is None or (found[hue].dtype.kind not in "iuf" and count <= len(palette)):
         return palette[:count]
     return [colormaps[PROBABILITY_MAP](share) for share in np.linspace(0.0, 0.9, count)]
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)

@@ -90,18 +90,20 @@ def _maps(
     down = [(value, None) for value in values] if rows is None else []
     down = down or [(values[0], label) for label in found[rows].values]
     across = [None] if columns is None else list(found[columns].values)
+    heads = [""] if columns is None else labelled.short(across)
+    sides = [""] * len(down) if rows is None else labelled.short(found[rows].values)
     with style():
         figure, panels = new_figure(len(down), len(across), panel=(3.5, 2.9))
         missing = False
         for at, (value, label) in enumerate(down):
             chosen = found if label is None else found.sel({rows: label})
             limits = _limits(chosen if rows is None else found, value, x, y, columns, rows)
-            for axes, place in zip(panels[at], across, strict=True):
+            for axes, place, name in zip(panels[at], across, heads, strict=True):
                 part = chosen if place is None else chosen.sel({columns: place})
                 image, holes = _map(axes, part, x, y, value, limits)
                 missing |= holes
-                named = [f"{labelled.words(columns)} = {place}"] if columns else []
-                named += [f"{labelled.words(rows)} = {label}"] if rows else []
+                named = [f"{labelled.words(columns)} = {name}"] if columns else []
+                named += [f"{labelled.words(rows)} = {sides[at]}"] if rows else []
                 head = [_TITLES.get(value, labelled.words(value))] if rows is None else []
                 axes.set_title(", ".join(head + named))
             figure.colorbar(image, ax=list(panels[at]), label=labelled.meaning(found[value]))

@@ -22,9 +22,9 @@ _PARTS = {
     "unsplit": "#999999",
     "residual": "#000000",
 }
-#: Parts that are left out where they are nothing: most runs have no use for them.
+#: Parts that are left out where nobody would see them: most runs have no use for them.
 _RARE = ("unsplit", "residual")
-_NOTHING = 1e-3  # of the largest change
+_VISIBLE = 0.01  # of the picture's height
 
 
 def contributions(
@@ -74,8 +74,8 @@ def contributions(
 def stacked(axes: Axes, found: xr.Dataset) -> None:
     """Stack the parts of `decomposition.grouped` over steps, gains above zero, losses below.
 
-    They add up to the line. What no step is made of, and a residual that nobody would see, is left
-    out.
+    They add up to the line. What is unsplit and the residual are left out where they are less than
+    a hundredth of the picture's height, as nobody would see them.
 
     Args:
         axes: where to draw.
@@ -83,10 +83,11 @@ def stacked(axes: Axes, found: xr.Dataset) -> None:
     """
     steps = found["step"].values
     above, below = np.zeros(len(steps)), np.zeros(len(steps))
-    least = _NOTHING * float(np.abs(found["change"]).max())
+    sizes = {name: np.abs(found[name].values) for name in _PARTS}
+    height = np.sum(list(sizes.values()), axis=0).max()
     for name, colour in _PARTS.items():
         values = found[name].values
-        if name in _RARE and np.abs(values).max() <= least:
+        if name in _RARE and sizes[name].max() <= _VISIBLE * height:
             continue
         gain, loss = np.maximum(values, 0), np.minimum(values, 0)
         axes.fill_between(
