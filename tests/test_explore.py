@@ -5,6 +5,7 @@ import dataclasses
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +18,16 @@ import toymodel as tm
 from toymodel.explorer import fields, presets, scales, words, worlds
 from toymodel.explorer.app import Explorer, Soon
 from toymodel.explorer.controls import Number
-from toymodel.explorer.maps import Policy, Slopes
+from toymodel.explorer.maps import PolicyMap, SlopeMaps
 from toymodel.explorer.pictures import Likelihoods, LogLikelihoods, Masses
 from toymodel.explorer.settings import Settings, loss_code, named, policy_code
 from toymodel.explorer.view import View
 from toymodel.losses import PairBatch
 from toymodel.properties import Thresholds
+from toymodel.simulation import _record_steps
 
 SMALL = tm.MLP(hidden=(16,))
-PANELS = (Likelihoods, LogLikelihoods, Policy, Masses, Slopes)
+PANELS = (Likelihoods, LogLikelihoods, PolicyMap, Masses, SlopeMaps)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,11 @@ def test_an_axis_ends_beyond_its_data_and_not_far(size):
     assert size * (1 - 1e-6) <= scales.ceiling(size) <= 1.6 * size
 
 
+def test_steps_of_the_slider_have_as_many_records_each():
+    """Another number of records would compile anew."""
+    assert {len(_record_steps(None, steps)) for steps in scales.STEPS} == {201}
+
+
 # Code
 
 
@@ -159,7 +166,7 @@ def test_a_preset_shows_its_finding_and_its_code_makes_it(preset, float32):
 
 
 def test_pages_of_presets_exist():
-    root = __import__("pathlib").Path(__file__).parent.parent
+    root = Path(__file__).parent.parent
     assert [item.page for item in presets.ALL.values() if not (root / item.page).is_file()] == []
 
 

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from toymodel._errors import InputError
 from toymodel.explorer import presets, scales, words, worlds
 from toymodel.explorer.controls import Menu, Number, group
-from toymodel.explorer.maps import Policy, Slopes
+from toymodel.explorer.maps import PolicyMap, SlopeMaps
 from toymodel.explorer.panels import Panel
 from toymodel.explorer.parts import OptimiserChooser, loss_chooser, policy_chooser
 from toymodel.explorer.pictures import Likelihoods, LogLikelihoods, Masses
@@ -74,11 +74,11 @@ class Explorer(widgets.VBox):
         self.finding = Menu("show me", findings, self._preset_chosen)
         self.look = widgets.HTML()
         names = [(name.replace("_", " "), name) for name in worlds.names()]
-        self.world = Menu("scenario", names, self._changed)
-        self.policy, self.loss = policy_chooser(self._changed), loss_chooser(self._changed)
-        self.optimiser = OptimiserChooser(self._changed)
-        self.steps = Number("steps", scales.STEPS, 2000, self._changed, "updates", whole=True)
-        self.seed = Number("seed", range(32), 0, self._changed, "of the network", whole=True)
+        self.world = Menu("scenario", names, self._refresh)
+        self.policy, self.loss = policy_chooser(self._refresh), loss_chooser(self._refresh)
+        self.optimiser = OptimiserChooser(self._refresh)
+        self.steps = Number("steps", scales.STEPS, 2000, self._refresh, "updates", whole=True)
+        self.seed = Number("seed", range(32), 0, self._refresh, "of the network", whole=True)
         self.code_box = widgets.HTML()
         self._controls = widgets.VBox(
             [
@@ -94,9 +94,9 @@ class Explorer(widgets.VBox):
         self.panels: dict[str, Panel] = {
             "likelihoods": Likelihoods(),
             "log_likelihoods": LogLikelihoods(),
-            "policy": Policy(),
+            "policy": PolicyMap(),
             "masses": Masses(),
-            "slopes": Slopes(),
+            "slopes": SlopeMaps(),
         }
         self.images = {name: widgets.Image(format="png") for name in self.panels}
         self.alternatives = {name: widgets.HTML().add_class("tm-unseen") for name in self.panels}
@@ -160,10 +160,6 @@ class Explorer(widgets.VBox):
             self.steps.value,
             self.seed.value,
         )
-
-    def _changed(self) -> None:
-        """A control was changed by hand."""
-        self._refresh()
 
     def _preset_chosen(self) -> None:
         if self.finding.value:

@@ -18,7 +18,7 @@ from toymodel.plots.style import CHOSEN, REJECTED
 _MOST_NUMBERS = 12  # columns of a heat map whose cells have room for a number
 
 
-class Policy(Panel):
+class PolicyMap(Panel):
     """The policy at the step shown, as a heat map with the pair framed."""
 
     def arrange(self) -> None:
@@ -66,7 +66,7 @@ class Policy(Panel):
         return f"Policy at step {view.run.steps[at]}. {'; '.join(rows)}."
 
 
-class Slopes(Panel):
+class SlopeMaps(Panel):
     """Both slopes of the loss over the log-ratios, and the run's path on them."""
 
     def __init__(self) -> None:

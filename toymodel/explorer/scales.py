@@ -8,8 +8,6 @@ _LINEAR = 40  # steps of a linear scale
 
 #: Shares that matter near one, such as an optimiser's memories.
 MEMORY = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
-#: Learning rates, from Adam's to those of gradient descent.
-RATES: tuple[float, ...]
 
 
 def by_ratio(low: float, high: float) -> tuple[float, ...]:
@@ -90,6 +88,7 @@ def _inside(number: float, bounds: Mapping[str, float | None]) -> bool:
     return all(tests[name](float(limit)) for name, limit in limits.items() if limit is not None)
 
 
+#: Learning rates, from Adam's to those of gradient descent.
 RATES = by_ratio(1e-5, 10)
 #: Training steps: multiples of 200, so that every run has as many records and nothing recompiles.
-STEPS = (*range(200, 2001, 200), *range(2500, 5001, 500), *range(6000, 20001, 2000))
+STEPS = (*range(200, 2001, 200), *range(2400, 4001, 400), *range(5000, 20001, 1000))
