@@ -39,8 +39,9 @@ def reproduce(
     `toymodel reproduce rm-vs-dpo --quick` sets preference losses against reward models; without
     `--quick` in 64 worlds, in some minutes.
 
-    `toymodel reproduce llm` repeats the paper's LLM experiments with small transformers, in less
-    than 25 minutes on two cores; stopped, it goes on where it was. `--quick` looks in 90 seconds.
+    `toymodel reproduce llm` repeats the paper's LLM experiments with small transformers, in
+    less than half an hour on two cores; stopped, it goes on where it was. `--quick` looks in two
+    minutes.
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 

@@ -32,9 +32,9 @@ def miniature(
 
     Examples:
 
-    `toymodel llm miniature` is `toymodel reproduce llm`: less than 25 minutes on two cores.
+    `toymodel llm miniature` is `toymodel reproduce llm`: less than half an hour on two cores.
 
-    `toymodel llm miniature --quick` looks in 90 seconds.
+    `toymodel llm miniature --quick` looks in two minutes.
 
     `toymodel llm miniature --width 256 --layers 6 --tasks none --device cuda --workers 4 --name
     llm_larger` trains models 47 times as large, on arithmetic alone, on a GPU.

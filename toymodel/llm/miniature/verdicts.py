@@ -67,7 +67,8 @@ class Row:
     def markdown(self) -> str:
         """A row of the report."""
         ours = with_interval(self.ours)
-        return f"| {self.table} | {self.what} | {ours} | {self.paper_text} | {self.verdict.value} |"
+        what = self.what.replace("|", "\\|")
+        return f"| {self.table} | {what} | {ours} | {self.paper_text} | {self.verdict.value} |"
 
 
 def tally(rows: list[Row]) -> dict[Verdict, int]:
