@@ -40,8 +40,8 @@ def reproduce(
     `--quick` in 64 worlds, in some minutes.
 
     `toymodel reproduce llm` repeats the paper's LLM experiments with small transformers, in
-    less than half an hour on two cores; stopped, it goes on where it was. `--quick` looks in two
-    minutes.
+    less than half an hour on two cores; stopped, it goes on where it was. `--quick` looks in 90
+    seconds.
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 

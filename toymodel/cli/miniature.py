@@ -34,7 +34,7 @@ def miniature(
 
     `toymodel llm miniature` is `toymodel reproduce llm`: less than half an hour on two cores.
 
-    `toymodel llm miniature --quick` looks in two minutes.
+    `toymodel llm miniature --quick` looks in 90 seconds.
 
     `toymodel llm miniature --width 256 --layers 6 --tasks none --device cuda --workers 4 --name
     llm_larger` trains models 47 times as large, on arithmetic alone, on a GPU.
@@ -50,7 +50,7 @@ def miniature(
     seeds
         Base policies, 0 to seeds - 1, two at least. Default: 4.
     quick
-        Two seeds, two losses, one learning rate.
+        Two seeds, one loss, one learning rate.
     device
         Where models are trained, such as cuda.
     workers

@@ -75,7 +75,7 @@ class Plan:
         batch_size: pairs a step.
         rl_steps: updates of policy optimisation.
         others: the other tasks, beside arithmetic.
-        pretraining: multiplies the steps of pretraining.
+        pretraining: multiplies the steps of pretraining and of tuning.
         width: units of the models.
         layers: their blocks.
     """
@@ -137,7 +137,8 @@ class Plan:
         steps = max(1, round(self.pretraining * pretraining.steps))
         rate = pretraining.learning_rate * BaseSettings.width / self.width  # as wide models need
         pretraining = dataclasses.replace(pretraining, steps=steps, learning_rate=rate)
-        tuning = dataclasses.replace(tuning, learning_rate=rate / 3)
+        steps = max(1, round(self.pretraining * tuning.steps))
+        tuning = dataclasses.replace(tuning, steps=steps, learning_rate=rate / 3)
         return dataclasses.replace(usual, pretraining=pretraining, tuning=tuning)
 
     @property
@@ -151,11 +152,11 @@ class Plan:
 
 QUICK = Plan(
     seeds=(0, 1),
-    methods=("dpo", "sft_dpo"),
+    methods=("dpo",),
     learning_rates=(1e-4,),
     rl_learning_rates=(1e-3,),
-    prompts=200,
-    tests=200,
+    prompts=100,
+    tests=100,
     rl_steps=10,
     others=(),
     pretraining=0.2,

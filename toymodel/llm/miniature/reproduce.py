@@ -38,7 +38,7 @@ def reproduce(
 
     Args:
         out: folder for pictures and the report, ``NAME.md``.
-        quick: one task, two losses, one learning rate and two seeds: a first look.
+        quick: one task, one loss, one learning rate and two seeds: a first look.
         seeds: base policies, 0 to seeds - 1, two at least. Default: 4; 2 with `quick`.
         width: units of the models.
         layers: their blocks.
