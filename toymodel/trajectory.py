@@ -29,7 +29,7 @@ from toymodel.objectives import Objective
 from toymodel.policies import Fit, Policy
 from toymodel.scenarios import Pairs, Role, Scenario
 
-_POOR_FIT = 0.05  # in probability: beyond this a run does not start from the scenario's table
+FIT_TOLERANCE = 0.05  # in probability: beyond this a run does not start from the scenario's table
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -76,9 +76,9 @@ class Trajectory:
         """What a reader of results must know: a fit that failed, numbers that are not finite."""
         errors = np.atleast_1d(np.asarray(self.fit.error))
         finite = np.isfinite(np.asarray(self.log_probs)).reshape(len(errors), -1).all(axis=1)
-        poor, lost = int((errors > _POOR_FIT).sum()), int((~finite).sum())
+        poor, lost = int((errors > FIT_TOLERANCE).sum()), int((~finite).sum())
         of = f"of {len(errors)} seeds"
-        told = f"; POOR FIT in {poor} {of} (error over {_POOR_FIT})" if poor else ""
+        told = f"; POOR FIT in {poor} {of} (error over {FIT_TOLERANCE})" if poor else ""
         return told + (f"; NOT FINITE in {lost} {of}" if lost else "")
 
     @property

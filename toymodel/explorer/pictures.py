@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from toymodel.explorer.panels import Panel, cursor, fit_x, legend_above
@@ -16,7 +17,16 @@ from toymodel.scenarios import Role
 _LABELS = ("chosen", "_", "rejected", "_", "outside, each")
 
 
-class Likelihoods(Panel):
+class OverTime(Panel):
+    """A panel over training steps, with a line at the step shown; `begin` makes the line."""
+
+    cursor: Line2D
+
+    def point(self, view: View, at: int) -> None:
+        self.cursor.set_xdata([view.run.steps[at]] * 2)
+
+
+class Likelihoods(OverTime):
     """Probabilities of chosen, rejected and outside the pair, over training."""
 
     def begin(self, view: View) -> None:
@@ -39,9 +49,6 @@ class Likelihoods(Panel):
         self.axes[0].set_ylim(0, min(1.03, ceiling(1.02 * _most(values))))
         fit_x(self.axes[0], view)
 
-    def point(self, view: View, at: int) -> None:
-        self.cursor.set_xdata([view.run.steps[at]] * 2)
-
     def words(self, view: View, at: int) -> str:
         data = view.likelihoods
         names = {
@@ -56,7 +63,7 @@ class Likelihoods(Panel):
         return f"Likelihoods at step {view.run.steps[at]}: {'; '.join(parts)}."
 
 
-class LogLikelihoods(Panel):
+class LogLikelihoods(OverTime):
     """The same of the pair on a logarithmic scale, where the drop shows."""
 
     def begin(self, view: View) -> None:
@@ -84,16 +91,13 @@ class LogLikelihoods(Panel):
         means = [view.pairs[name].values.mean(axis=1) for name in ("chosen", "rejected")]
         return [mean / math.log(10) for mean in means]
 
-    def point(self, view: View, at: int) -> None:
-        self.cursor.set_xdata([view.run.steps[at]] * 2)
-
     def words(self, view: View, at: int) -> str:
         chosen, rejected = (float(values[at]) for values in self._values(view))
         step = view.run.steps[at]
         return f"Log10 likelihoods at step {step}: chosen {chosen:.3g}, rejected {rejected:.3g}."
 
 
-class Masses(Panel):
+class Masses(OverTime):
     """Where the probability is, by role, stacked over training: where the mass went."""
 
     def arrange(self) -> None:
@@ -128,7 +132,7 @@ class Masses(Panel):
         fit_x(self.axes[0], view)
 
     def point(self, view: View, at: int) -> None:
-        self.cursor.set_xdata([view.run.steps[at]] * 2)
+        super().point(view, at)
         for role, label in self.labels.items():
             title = role.title.replace("another prompt's", "others'")
             label.set_text(f"{title}\n{view.mass[at, role]:.2f}")

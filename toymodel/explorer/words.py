@@ -10,8 +10,7 @@ from toymodel.explorer.presets import Preset
 from toymodel.explorer.view import View
 from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED
 from toymodel.properties import Thresholds
-
-_POOR_FIT = 0.05  # in probability: beyond this a run does not start from the scenario's table
+from toymodel.trajectory import FIT_TOLERANCE
 
 
 def cards(view: View) -> str:
@@ -58,7 +57,7 @@ def troubles(view: View) -> str:
             "smaller learning rate, or fewer steps."
         )
     error = float(view.run.fit.error)
-    if error > _POOR_FIT:
+    if error > FIT_TOLERANCE:
         return (
             f"The policy does not start from the scenario's table: it misses it by {error:.2f} in "
             "probability. To mend it: more fit steps, or a policy that can express it."

@@ -105,6 +105,7 @@ def evaluate(
     loss: PreferenceLoss,
     wanted: frozenset[str],
     pad_token: int,
+    theirs: Scored | None = None,
 ) -> tuple[Objective, Scored]:
     """A loss on one batch, with all that it reads.
 
@@ -115,6 +116,7 @@ def evaluate(
         loss: a preference loss.
         wanted: what it `needs`.
         pad_token: the number of the padding token.
+        theirs: the responses under the reference, where they are known already.
 
     Returns:
         The objective, with its graph, and the responses under the policy.
@@ -127,7 +129,7 @@ def evaluate(
         if "mismatched" in wanted:
             other = mismatched(batch, pad_token)
             log_ratio = mismatched_log_ratio(score(model, other), score(reference, other))
-        theirs = score(reference, batch)
+        theirs = score(reference, batch) if theirs is None else theirs
     return surrogate(loss, policy, theirs, log_ratio), policy
 
 

@@ -55,19 +55,16 @@ def measure(model: Any, probes: Sequence[Probe], pad_token: int) -> Measured:
 def response_log_probs(model: Any, rows: Sequence[Response], pad_token: int) -> np.ndarray:
     """Log-probabilities of responses, each after its prompt (nats), [row].
 
-    A response that comes again, as samples do, is scored once.
-
     Args:
         model: a causal language model.
         rows: prompt and response of each, as tokens.
         pad_token: the number of the padding token.
     """
     device = next(model.parameters()).device
-    numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
-    found = np.empty(len(numbers))
-    for at, batch in of_like_lengths(list(numbers), pad_token, device):
+    found = np.empty(len(rows))
+    for at, batch in of_like_lengths(rows, pad_token, device):
         found[at] = score(model, batch).total.double().cpu().numpy()
-    return found[[numbers[row] for row in rows]]
+    return found
 
 
 def summary(probes: Sequence[Probe], now: Measured, before: Measured) -> dict[str, float]:

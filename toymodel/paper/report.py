@@ -103,6 +103,16 @@ def get(name: str) -> list[PaperFigure]:
     return group or [FIGURES[key]]
 
 
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table, which a bare bar would end.
+
+    Example:
+        >>> print(cell("log |a|"))
+        log \\|a\\|
+    """
+    return text.replace("|", r"\|")
+
+
 def as_text(results: Sequence[Reproduced]) -> str:
     """Our numbers beside the paper's, as a table."""
     rows = [("figure", "where", "what", "ours", "paper or aim", "reached")]

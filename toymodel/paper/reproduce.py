@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from toymodel._errors import refuse
 from toymodel._version import __version__
-from toymodel.paper.report import FIGURES, Claim, PaperFigure, Reproduced, get
+from toymodel.paper.report import FIGURES, Claim, PaperFigure, Reproduced, cell, get
 from toymodel.storage import writable_folder
 
 
@@ -57,14 +57,9 @@ def reproduce(
     return done
 
 
-def _cell(text: str) -> str:
-    """Text in a cell of a Markdown table, which a bare bar would end."""
-    return text.replace("|", r"\|")
-
-
 def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
     rows = "\n".join(
-        f"| {claim.where} | {_cell(claim.what)} | {claim.ours:.3f} "
+        f"| {claim.where} | {cell(claim.what)} | {claim.ours:.3f} "
         f"| {claim.paper} | {claim.verdict} |"
         for claim in claims
     )

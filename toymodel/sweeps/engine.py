@@ -21,10 +21,10 @@ from toymodel.sweeps.places import Parts, place_all
 from toymodel.sweeps.plan import Group, Plan
 from toymodel.sweeps.records import Record
 from toymodel.sweeps.steppers import Numbers, Structure, stepper, structure_of
+from toymodel.trajectory import FIT_TOLERANCE
 
 _FITS_AT_ONCE = 64
 _FITS_KEPT = 64
-_POOR_FIT = 0.05  # in probability; as in a trajectory's own warning
 
 _PROGRAMS_KEPT = 256
 
@@ -120,7 +120,7 @@ class Engine:
             kind = "log_probs" if name == "log_probs" else "likelihoods"
             values[name] = array[:, self._kept[kind]] if name in _CURVES else array
         finite = values.pop("finite")
-        status = np.where(error > _POOR_FIT, records.POOR_FIT, records.FINE)
+        status = np.where(error > FIT_TOLERANCE, records.POOR_FIT, records.FINE)
         values["status"] = np.where(finite, status, records.NOT_FINITE)
         return records.as_stored(values, self.plan.layout.variables)
 

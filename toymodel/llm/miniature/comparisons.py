@@ -12,6 +12,7 @@ from toymodel.llm.miniature.tables import (
     ASPECTS,
     BASE,
     METRICS,
+    ON_POLICY,
     ONCE,
     TABLE_9,
     loss_cells,
@@ -86,9 +87,7 @@ def _table_7(records: Records) -> Iterator[Row]:
             cell = {**ONCE, "method": "dpo", "scenario": scenario, "learning_rate": rate}
             for at, half in enumerate(("chosen", "rejected")):
                 name = f"logps/{half}_per_token"
-                change = records.values(f"after/{name}", **cell) - records.values(
-                    f"before/{name}", **cell
-                )
+                change = records.change(name, **cell)
                 numbers = [paper[m][scenario] for m in _MODELS]
                 of_paper = tuple(n["after"][at] - n["before"][at] for n in numbers)
                 yield Row("Table 7", f"{half} a token, {scenario}, rate {rate:g}", change, of_paper)
@@ -136,8 +135,8 @@ def _figure_4(records: Records) -> Iterator[Row]:
 def _figures_5_and_7(records: Records) -> Iterator[Row]:
     """A reward model's held-out accuracy is higher and steadier than that of DPO's own reward."""
     model = {"method": "reward_model"}
-    for rate in rates(records, **ONCE, method="dpo"):
-        run = {**ONCE, "method": "dpo", "scenario": SCENARIOS[0], "learning_rate": rate}
+    for rate in rates(records, **ON_POLICY):
+        run = {**ON_POLICY, "learning_rate": rate}
         of_model = _by_seed(records, "accuracy", task="arithmetic", **model)
         of_dpo = _by_seed(records, "accuracy", **run)
         what = f"held-out accuracy at the end: reward model less DPO, rate {rate:g}"
@@ -148,8 +147,8 @@ def _figures_5_and_7(records: Records) -> Iterator[Row]:
 
 def _figure_6(records: Records) -> Iterator[Row]:
     """The rejected's gradient in probability is far the larger and rises."""
-    for rate in rates(records, **ONCE, method="dpo"):
-        run = {**ONCE, "method": "dpo", "scenario": SCENARIOS[0], "learning_rate": rate}
+    for rate in rates(records, **ON_POLICY):
+        run = {**ON_POLICY, "learning_rate": rate}
         ratio, size = (_by_seed(records, n, **run) for n in ("log_ratio", "log_rejected"))
         yield Row("Figure 6", f"log |dL/dpi-| / |dL/dpi+|, end, rate {rate:g}", _end(ratio), (1.0,))
         rise = np.array([values[-1] - values[0] for values in size])
@@ -158,8 +157,8 @@ def _figure_6(records: Records) -> Iterator[Row]:
 
 def _figures_8_and_9(records: Records) -> Iterator[Row]:
     """With a second epoch the training loss falls on, and what is scored gets worse."""
-    for rate in rates(records, **ONCE, method="dpo"):
-        one = {**ONCE, "method": "dpo", "scenario": SCENARIOS[0], "learning_rate": rate}
+    for rate in rates(records, **ON_POLICY):
+        one = {**ON_POLICY, "learning_rate": rate}
         two = {**one, "epochs": 2}
         first, second = (_end(_by_seed(records, "train_loss", **run)) for run in (one, two))
         what = f"training loss: two epochs less one, rate {rate:g}"

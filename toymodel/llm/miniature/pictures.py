@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from toymodel.llm.miniature.plan import FLEX_BETAS, SCENARIOS
 from toymodel.llm.miniature.rates import rates
 from toymodel.llm.miniature.records import Records
-from toymodel.llm.miniature.tables import ASPECTS, ONCE
+from toymodel.llm.miniature.tables import ASPECTS, ON_POLICY
 from toymodel.plots.curves import line_with_band
 from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, legend_below, new_figure, style
 
-_ON_POLICY: dict[str, Any] = {**ONCE, "method": "dpo", "scenario": SCENARIOS[0]}
 _DPO_BETA = 0.1  # where DPO stands among Flex-DPO's beta_rejected
 
 
@@ -54,13 +53,13 @@ def figure_4(records: Records) -> Figure | None:
 
 def figures_5_and_7(records: Records) -> Figure:
     """Held-out accuracy while a reward model and DPO are trained on the same pairs."""
-    tried = rates(records, **_ON_POLICY)
+    tried = rates(records, **ON_POLICY)
     with style():
         figure, axes = new_figure(1, 1 + len(tried))
         runs: list[tuple[str, dict[str, Any], str]] = [
             ("reward model", {"task": "arithmetic", "method": "reward_model"}, OUTSIDE)
         ]
-        runs += [(f"DPO, rate {r:g}", {**_ON_POLICY, "learning_rate": r}, CHOSEN) for r in tried]
+        runs += [(f"DPO, rate {r:g}", {**ON_POLICY, "learning_rate": r}, CHOSEN) for r in tried]
         for panel, (title, cell, colour) in zip(axes[0], runs, strict=True):
             _curve(panel, records, "accuracy", cell, color=colour, label=title)
             panel.set(
@@ -71,11 +70,11 @@ def figures_5_and_7(records: Records) -> Figure:
 
 def figure_6(records: Records) -> Figure:
     """Both halves of DPO's gradient, in probability space above and in parameter space below."""
-    tried = rates(records, **_ON_POLICY)
+    tried = rates(records, **ON_POLICY)
     with style():
         figure, axes = new_figure(2, len(tried))
         for column, rate in enumerate(tried):
-            cell = {**_ON_POLICY, "learning_rate": rate}
+            cell = {**ON_POLICY, "learning_rate": rate}
             for half, colour, dashes in (("chosen", CHOSEN, "-"), ("rejected", REJECTED, "--")):
                 line = {"color": colour, "linestyle": dashes, "label": half}
                 _curve(axes[0, column], records, f"log10_{half}", cell, **line)
@@ -94,14 +93,14 @@ def figure_6(records: Records) -> Figure:
 
 def figures_8_and_9(records: Records) -> Figure:
     """Loss and log-probabilities in training with one and with two epochs of DPO."""
-    tried = rates(records, **_ON_POLICY)
+    tried = rates(records, **ON_POLICY)
     quantities = {"train_loss": "loss on 64 training pairs", "accuracy": "held-out accuracy"}
     with style():
         figure, axes = new_figure(2, len(tried))
         for column, rate in enumerate(tried):
             for row, (name, label) in enumerate(quantities.items()):
                 for epochs, colour, dashes in ((1, CHOSEN, "-"), (2, REJECTED, "--")):
-                    cell = {**_ON_POLICY, "learning_rate": rate, "epochs": epochs}
+                    cell = {**ON_POLICY, "learning_rate": rate, "epochs": epochs}
                     line = {"color": colour, "linestyle": dashes, "label": f"epochs: {epochs}"}
                     _curve(axes[row, column], records, name, cell, **line)
                 axes[row, column].set(xlabel="update", ylabel=label)
@@ -112,13 +111,13 @@ def figures_8_and_9(records: Records) -> Figure:
 
 def likelihoods(records: Records) -> Figure:
     """Log-probabilities of chosen and rejected under DPO, by scenario and learning rate."""
-    tried = rates(records, **_ON_POLICY)
+    tried = rates(records, **ON_POLICY)
     with style():
         figure, axes = new_figure(len(tried), len(SCENARIOS), panel=(3.3, 2.8))
         for row, rate in enumerate(tried):
             for column, scenario in enumerate(SCENARIOS):
                 panel = axes[row, column]
-                cell = {**_ON_POLICY, "scenario": scenario, "learning_rate": rate}
+                cell = {**ON_POLICY, "scenario": scenario, "learning_rate": rate}
                 for half, colour, dashes in (("chosen", CHOSEN, "-"), ("rejected", REJECTED, "--")):
                     line = {"color": colour, "linestyle": dashes, "label": half}
                     _curve(panel, records, half, cell, **line)

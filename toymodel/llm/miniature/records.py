@@ -38,6 +38,11 @@ class Records:
             found[self.seeds.index(row["seed"])] = np.nan if value is None else value
         return found
 
+    def change(self, name: str, **fields: Any) -> np.ndarray:
+        """A number after training less before, [seed]."""
+        before, after = (self.values(f"{when}/{name}", **fields) for when in ("before", "after"))
+        return np.asarray(after - before)
+
     def curves(self, name: str, **fields: Any) -> tuple[np.ndarray, np.ndarray]:
         """Steps and a measured curve, [seed, step], of the seeds that have it."""
         rows = [row["curves"] for row in self.where(**fields) if name in row.get("curves", {})]

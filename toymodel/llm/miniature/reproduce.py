@@ -12,6 +12,7 @@ from toymodel.llm.miniature.pictures import PICTURES
 from toymodel.llm.miniature.plan import QUICK, Plan
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.running import run_plan
+from toymodel.llm.tasks import BY_NAME
 from toymodel.paper.report import Claim, Reproduced
 from toymodel.paper.setting import EPOCHS
 from toymodel.storage import writable_folder
@@ -78,8 +79,6 @@ def reproduce(
 def _plan(
     quick: bool, seeds: int | None, width: int, layers: int, tasks: tuple[str, ...] | None
 ) -> Plan:
-    from toymodel.llm.tasks import BY_NAME
-
     plan = dataclasses.replace(QUICK if quick else Plan(), width=width, layers=layers)
     if seeds is not None:
         plan = dataclasses.replace(plan, seeds=tuple(range(whole("seeds", seeds, 2))))

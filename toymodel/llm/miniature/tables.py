@@ -15,6 +15,8 @@ from toymodel.paper.claims import with_interval
 BASE: dict[str, Any] = {"task": "arithmetic", "method": "base"}
 #: What a cell of arithmetic that is trained once has in common with others.
 ONCE: dict[str, Any] = {"task": "arithmetic", "epochs": 1, "rounds": 1}
+#: DPO on on-policy pairs, at any learning rate.
+ON_POLICY: dict[str, Any] = {**ONCE, "method": "dpo", "scenario": SCENARIOS[0]}
 METRICS = {f"{where}/{name}": f"{where}, {points} points" for where in SETS for name, points in
            (("five", "5"), ("four", "4 or 5"))}  # fmt: skip
 ASPECTS = {task: tuple(BY_NAME[task].aspects) for task in ("verses", "slogans")}

@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from toymodel import optimisers
-from toymodel.attribution.effects import estimate
 from toymodel.llm.loop import hidden
 from toymodel.llm.miniature.plan import LOSSES, SCENARIOS
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.tables import ONCE
+from toymodel.llm.miniature.verdicts import sign
 from toymodel.paper.claims import share
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.simulation import simulate
@@ -47,17 +47,6 @@ class Effects:
         losses = _differences(self.changes, axis=1)
         scenarios = _differences(self.changes, axis=2)
         return sign(np.concatenate([losses, scenarios], axis=1))
-
-
-def sign(by_seed: np.ndarray) -> np.ndarray:
-    """-1 or 1 where the 95 % interval over seeds, the last axis, leaves out 0, else 0.
-
-    Example:
-        >>> sign(np.array([[1.0, 1.1, 0.9], [1.0, -1.0, 0.1]])).tolist()
-        [1, 0]
-    """
-    found = estimate(by_seed)
-    return np.asarray((found.low > 0).astype(int) - (found.high < 0).astype(int))
 
 
 def predict(
@@ -106,17 +95,13 @@ def measured(records: Records, losses: Sequence[str], rate: float) -> Effects:
         rate: the learning rate that is read.
     """
     names = {"chosen": "logps/chosen", "rejected": "logps/rejected", "outside": "outside"}
+    cell = {**ONCE, "learning_rate": rate}
     changes = [
         [
-            [
-                records.values(f"after/{names[quantity]}", **cell)
-                - records.values(f"before/{names[quantity]}", **cell)
-                for scenario in SCENARIOS
-                for cell in [{**ONCE, "method": loss, "scenario": scenario, "learning_rate": rate}]
-            ]
+            [records.change(name, **cell, method=loss, scenario=where) for where in SCENARIOS]
             for loss in losses
         ]
-        for quantity in QUANTITIES
+        for name in (names[quantity] for quantity in QUANTITIES)
     ]
     return Effects(tuple(losses), np.array(changes))
 

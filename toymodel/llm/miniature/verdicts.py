@@ -7,7 +7,7 @@ import numpy as np
 
 from toymodel.attribution.effects import estimate
 from toymodel.paper.claims import with_interval
-from toymodel.paper.report import Claim
+from toymodel.paper.report import Claim, cell
 
 
 class Verdict(enum.Enum):
@@ -16,6 +16,17 @@ class Verdict(enum.Enum):
     AGREES = "agrees"
     DIFFERS = "differs"
     UNDECIDED = "undecided"
+
+
+def sign(by_seed: np.ndarray) -> np.ndarray:
+    """-1 or 1 where the 95 % interval over seeds, the last axis, leaves out 0, else 0.
+
+    Example:
+        >>> sign(np.array([[1.0, 1.1, 0.9], [1.0, -1.0, 0.1]])).tolist()
+        [1, 0]
+    """
+    found = estimate(by_seed)
+    return np.asarray((found.low > 0).astype(int) - (found.high < 0).astype(int))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +55,10 @@ class Row:
             >>> Row("Table 8", "rise", np.array([0.1, -0.12, 0.11]), (0.05, 0.02)).verdict
             <Verdict.UNDECIDED: 'undecided'>
         """
-        found = estimate(self.ours)
-        signs = set(np.sign(self.paper))
-        if not np.isfinite(found.low) or found.low <= 0 <= found.high or len(signs) > 1:
+        ours, theirs = int(sign(self.ours)), set(np.sign(self.paper))
+        if ours == 0 or len(theirs) > 1 or theirs == {0.0}:
             return Verdict.UNDECIDED
-        if signs == {0.0}:
-            return Verdict.UNDECIDED
-        return Verdict.AGREES if np.sign(found.mean) in signs else Verdict.DIFFERS
+        return Verdict.AGREES if ours in theirs else Verdict.DIFFERS
 
     @property
     def paper_text(self) -> str:
@@ -66,9 +74,8 @@ class Row:
 
     def markdown(self) -> str:
         """A row of the report."""
-        ours = with_interval(self.ours)
-        what = self.what.replace("|", "\\|")
-        return f"| {self.table} | {what} | {ours} | {self.paper_text} | {self.verdict.value} |"
+        cells = (self.table, cell(self.what), with_interval(self.ours), self.paper_text)
+        return f"| {' | '.join(cells)} | {self.verdict.value} |"
 
 
 def tally(rows: list[Row]) -> dict[Verdict, int]:

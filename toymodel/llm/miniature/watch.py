@@ -35,8 +35,10 @@ class Watch:
         self._pad = bench.tokenizer.pad_token_id
         device = next(model.parameters()).device
         self._held_out = collate(bench.held_out[cell.scenario][:_PAIRS], self._pad, device=device)
+        self._batch = collate(self._pairs, self._pad, device=device)
         with torch.no_grad():
             self._before = score(bench.model, self._held_out)
+            self._reference = score(bench.model, self._batch)
         self._at = set(np.linspace(0, steps, _RECORDS + 1).astype(int).tolist())
         self.curves: dict[str, list[float]] = {}
 
@@ -50,10 +52,11 @@ class Watch:
         objective, policy = evaluate(
             self._model,
             self._bench.model,
-            collate(self._pairs, self._pad, device=self._held_out["input_ids"].device),
+            self._batch,
             self._loss,
             self._needs,
             self._pad,
+            self._reference,
         )
         both = halves(objective, policy, self._model.parameters())
         chosen, rejected = policy.total.detach().chunk(2)
