@@ -5,7 +5,7 @@ import datetime
 import json
 from pathlib import Path
 
-from benchmarks import first, machine, memory, ranking, scaling, watching, workers
+from benchmarks import exploring, first, machine, memory, ranking, scaling, watching, workers
 from benchmarks.harness import Contender, race, ratios
 
 OURS = "toymodel, all cores"
@@ -73,6 +73,7 @@ SECTIONS = {
     "watching": watching.run,
     "watching-gpu": watching.run_on_gpu,
     "ranking": ranking.run,
+    "exploring": exploring.run,
 }
 
 if __name__ == "__main__":

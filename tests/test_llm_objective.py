@@ -69,8 +69,7 @@ def test_gradient_is_the_losss_own(name, dtype, tolerance):
         value, by_token = by_autodiff(loss, scored, pairs)
     scored.log_probs.backward(torch.as_tensor(np.array(by_token)))
     expected = whole_gradient(policy)
-    scale = float(expected.abs().max())
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * max(scale, 1e-30))
+    assert float((ours - expected).norm()) <= tolerance * float(expected.norm())
     np.testing.assert_allclose(float(objective.value.detach()), float(value), rtol=10 * tolerance)
 
 

@@ -2,16 +2,16 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from toymodel import paper
-from toymodel.cli import miniature
 from toymodel.cli.options import NOT_REACHED, OK, X64, Json, Quiet, as_json, set_precision
+from toymodel.cli.others import OTHERS
 from toymodel.paper import calibration, report
 
-_LLM = "llm"  # what `reproduce` calls the experiments with language models
+_ALL = "all"
 
 
 def reproduce(
@@ -45,15 +45,19 @@ def reproduce(
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
+    `toymodel reproduce all` makes every picture of this repository, in an hour and a half on two
+    cores, but for two: models that need a GPU, and the explorer in a browser.
+
     Parameters
     ----------
     names
-        Figures: fig1, fig2, fig3, fig3_unseen; all of these where none is named. Only when named,
-        since they take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
+        Figures: fig1, fig2, fig3, fig3_unseen; these four where none is named. Only when named,
+        since most take minutes: race, phase-diagrams (or one of them: phases_rate, phases_flex,
         phases_sft, phases_initial, phases_width), llm (needs the extra `llm`; for larger models
         see `toymodel llm miniature`), why (or one of them: why_chosen, why_mass,
         why_flex, why_sft, why_overlap, why_beta, why_epoch), roads (or one of them: rm_vs_dpo,
-        roads_accuracy, roads_overoptimisation). Hyphens do as well.
+        roads_accuracy, roads_overoptimisation), losses, watched (the diagnosis of an example's
+        log), or all. Hyphens do as well.
     out
         Folder for pictures and captions.
     seeds
@@ -64,13 +68,14 @@ def reproduce(
         Exit with 3 unless every comparison is reached.
     """
     set_precision(x64)
-    of_paper = [name for name in names if name != _LLM]
-    results = []
-    if of_paper or not names:
-        results = paper.reproduce(of_paper, out, seeds=seeds, quick=quick, progress=not quiet)
-    if _LLM in names:
-        progress = False if quiet else None
-        results += miniature.repeat(out, seeds=seeds, quick=quick, progress=progress)
+    others = [name for name in OTHERS if name in names or _ALL in names]
+    of_toy = [name for name in names if name not in OTHERS]
+    for name in of_toy:
+        report.get(name)  # an unknown one is refused before anything is run
+    options: dict[str, Any] = {"seeds": seeds, "quick": quick, "progress": not quiet}
+    results = [made for name in others for made in OTHERS[name](out, **options)]
+    if of_toy or not names:
+        results += paper.reproduce(of_toy, out, **options)
     print(as_json(report.as_data(results)) if json else report.as_text(results))
     if not json:
         print(f"\nPictures and captions: {out}/")

@@ -8,10 +8,10 @@ import ipywidgets as widgets
 
 from toymodel._errors import InputError
 from toymodel.explorer import presets, scales, words, worlds
+from toymodel.explorer.choosers import OptimiserChooser, loss_chooser, policy_chooser
 from toymodel.explorer.controls import Menu, Number, group
 from toymodel.explorer.maps import PolicyMap, SlopeMaps
 from toymodel.explorer.panels import Panel
-from toymodel.explorer.parts import OptimiserChooser, loss_chooser, policy_chooser
 from toymodel.explorer.pictures import Likelihoods, LogLikelihoods, Masses
 from toymodel.explorer.settings import Settings
 from toymodel.explorer.view import View

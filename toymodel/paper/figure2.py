@@ -77,6 +77,11 @@ register(
     PaperFigure(
         name="fig2",
         title="Likelihoods, gradients and log-likelihoods",
+        alt=(
+            "Left, the chosen likelihood rises and falls over 2,000 epochs. Middle, the rejected "
+            "gradient in probability space grows beyond 1e40. Right, log10 of the rejected "
+            "likelihood falls to -45."
+        ),
         caption=(
             "Left: likelihoods over 2,000 epochs (scenario both_on_policy). Middle and right: a "
             "run at a higher learning rate over 500 epochs. As pi(rejected) vanishes its gradient "

@@ -110,6 +110,10 @@ register(
     PaperFigure(
         name="fig3",
         title="Likelihoods in the four scenarios",
+        alt=(
+            "Four panels of likelihood over 2,000 epochs: in each the chosen rises, peaks and "
+            "falls, the rejected goes to zero, and the rest rises late."
+        ),
         caption=(
             "Probability of the chosen (blue: mean and minimum over prompts), of the rejected "
             "(orange: maximum) and of one response outside the pair (green: mean), over 2,000 "

@@ -39,6 +39,7 @@ class Study:
 
     Args:
         title: what is shown, in a line.
+        alt: what is seen, for those who do not see it.
         caption: two lines that help to read it.
         loss: the preference loss.
         x: the setting across, or `_RATE`.
@@ -47,6 +48,7 @@ class Study:
     """
 
     title: str
+    alt: str
     caption: str
     loss: PreferenceLoss
     x: str
@@ -84,6 +86,8 @@ _NETWORK = tuple(MLP(hidden=(width,)) for width in (8, 16, 32, 64, 128, 256))
 STUDIES = {
     "phases_rate": Study(
         "beta against learning rate",
+        "Maps over learning rate and beta, Adam left and SGD right: drop nearly everywhere, "
+        "degradation and dispersion in a band under Adam only.",
         "Across: the learning rate, as a multiple of the calibrated one (Adam 3e-4, SGD 0.3); up: "
         "DPO's beta. Inside the black line half of all seeds and prompts show the property.\n"
         "The drop needs nothing but training long enough; degradation and dispersion fill a wide "
@@ -96,6 +100,8 @@ STUDIES = {
     ),
     "phases_flex": Study(
         "strength on the chosen against strength on the rejected (Flex-DPO)",
+        "Maps over both strengths of Flex-DPO: degradation and dispersion end at the diagonal, "
+        "with either optimiser.",
         "Across: the pull on the chosen; up: the push on the rejected. The diagonal is DPO.\n"
         "Below the diagonal the chosen is pulled harder than the rejected is pushed, and just "
         "below it degradation and dispersion are gone, with either optimiser.",
@@ -106,6 +112,8 @@ STUDIES = {
     ),
     "phases_sft": Study(
         "weight of the SFT term against beta (DPO with SFT)",
+        "Maps over SFT weight and beta: under Adam degradation and dispersion end near a weight "
+        "of a millionth; under SGD there are none.",
         "Across: the weight of the SFT term; up: beta.\n"
         "Right of the line the chosen no longer falls. In this network a weight of a millionth "
         "is enough under Adam; why, and what is enough elsewhere, is in docs/why/sft.md.",
@@ -116,6 +124,8 @@ STUDIES = {
     ),
     "phases_initial": Study(
         "initial probability of the chosen against that of the rejected",
+        "Maps over initial probabilities of chosen and rejected: every start degrades and "
+        "disperses under Adam, none under SGD.",
         "Across and up: the initial probability of each of the four chosen and of each of the four "
         "rejected responses; the paper's four scenarios stand near the corners.\n"
         "The network is fitted to each table anew. With Adam every start ends in degradation and "
@@ -127,6 +137,8 @@ STUDIES = {
     ),
     "phases_width": Study(
         "width of the hidden layer against learning rate",
+        "Maps over width and learning rate: degradation from half the calibrated rate on under "
+        "Adam; under SGD only at the narrowest.",
         "Across: the learning rate, as a multiple of the calibrated one; up: hidden units.\n"
         "With Adam degradation begins near half the calibrated rate at every width; with SGD only "
         "the narrowest network shows it.",
@@ -178,6 +190,7 @@ def _figure(name: str, study: Study) -> PaperFigure:
     return PaperFigure(
         name=name,
         title=f"Phase diagram: {study.title}",
+        alt=study.alt,
         caption=study.caption,
         compute=lambda seeds: compute(name, seeds),
         draw=lambda found: draw(name, found),

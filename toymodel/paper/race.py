@@ -253,6 +253,10 @@ register(
     PaperFigure(
         name="race",
         title="The race of the losses",
+        alt=(
+            "A row a loss with its final chosen probability: unbalanced and supervised losses "
+            "near 1, balanced ones near 0.4 at the toy's rate."
+        ),
         caption=(
             "Every loss after 2,000 full-batch epochs of Adam, each at its own best setting out of "
             "four learning rates times five strengths (0.1 to 10 times the default): the highest "

@@ -44,6 +44,7 @@ class PaperFigure:
     Args:
         name: short name, such as ``fig3``.
         title: what it shows, in a line.
+        alt: what is seen, for those who do not see it.
         caption: how to read it.
         compute: number of seeds -> the data, as arrays.
         draw: the data -> the picture.
@@ -56,6 +57,7 @@ class PaperFigure:
 
     name: str
     title: str
+    alt: str
     caption: str
     compute: Callable[[int], xr.Dataset]
     draw: Callable[[xr.Dataset], Figure]
@@ -94,12 +96,14 @@ def register(figure: PaperFigure) -> PaperFigure:
 
 
 def get(name: str) -> list[PaperFigure]:
-    """The figures that a name stands for; an unknown one is refused with the nearest."""
+    """The figures that a name stands for, or all; an unknown one is refused with the nearest."""
+    if name == "all":
+        return list(FIGURES.values())
     group = [figure for figure in FIGURES.values() if figure.group == name.replace("_", "-")]
     key = name.replace("-", "_")
     if key not in FIGURES and not group:
         groups = {figure.group for figure in FIGURES.values()} - {""}
-        raise unknown("figure", name, [*FIGURES, *groups])
+        raise unknown("figure", name, [*FIGURES, *groups, "all"])
     return group or [FIGURES[key]]
 
 

@@ -24,8 +24,8 @@ def reproduce(
     """Compute, compare and draw figures of the paper.
 
     Args:
-        names: a figure such as ``"fig3"`` or a group such as ``"phase-diagrams"``, or several;
-            where empty, all but those made only on request.
+        names: a figure such as ``"fig3"``, a group such as ``"phase-diagrams"``, or several;
+            ``"all"``; where empty, all but those made only on request.
         out: folder for pictures (PNG) and their captions with numbers (Markdown).
         seeds: seeds a curve or cell; default: 200 for the paper's figures, 64 for maps.
         quick: an eighth of the seeds, where none are asked for: a first look.
@@ -65,7 +65,7 @@ def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
     )
     precision = jnp.result_type(float).name
     return (
-        f"# {figure.name}: {figure.title}\n\n![{figure.title}]({figure.name}.png)\n\n"
+        f"# {figure.name}: {figure.title}\n\n![{figure.alt}]({figure.name}.png)\n\n"
         f"{figure.caption}\n\n"
         f"Made by `toymodel reproduce {figure.name} --seeds {seeds}` "
         f"(toymodel {__version__}, {precision}, seeds 0 to {seeds - 1}).\n\n"

@@ -71,6 +71,10 @@ register(
     PaperFigure(
         name="fig3_unseen",
         title="The printed unseen mean",
+        alt=(
+            "Two curves of the mean outside probability; the one without underflowed entries "
+            "jumps by 8/5."
+        ),
         caption=(
             "The mean probability of one response outside the pair. Green: over all eight such "
             "responses. Orange: leaving out those whose probability has underflowed to zero in "

@@ -227,6 +227,10 @@ FIGURE = register(
     PaperFigure(
         name="roads_accuracy",
         title="Held-out accuracy of a reward model and of DPO's implicit reward",
+        alt=(
+            "Held-out accuracy over training of a reward model and of DPO's implicit reward: the "
+            "curves coincide."
+        ),
         caption=(
             "Worlds with features: 128 training prompts with 4 pairs each, 64 held-out prompts. "
             "Adam, 192 updates of 16 pairs (6 epochs), the same batches for all. Noisy labels are "

@@ -206,6 +206,10 @@ FIGURE = register(
     PaperFigure(
         name="rm_vs_dpo",
         title="Preference losses against reward models with policy optimisation",
+        alt=(
+            "Reward over divergence, regret by condition, and degradation at equal divergence, "
+            "for preference losses and reward models."
+        ),
         caption="Left: expected true reward on held-out prompts against divergence from the "
         "reference, each method at the setting that is best at that divergence on other worlds. "
         f"Middle: regret at {PRICE:g} of reward a nat as data get fewer, noisier and off-policy "

@@ -268,6 +268,10 @@ FIGURE = register(
     PaperFigure(
         name="roads_overoptimisation",
         title="True against learnt reward, the harder the learnt one is pursued",
+        alt=(
+            "True and learnt reward over KL in six panels: the true one peaks at one to two nats "
+            "where data are few."
+        ),
         caption=(
             "A reward model (rows) is fitted on 32, 128 or 512 noisy pairs (columns); "
             "on 64 other prompts a policy pursues it: RLHF's exact optimum over beta, or the best "

@@ -179,6 +179,7 @@ FIGURE = register(
     PaperFigure(
         name="why_beta",
         title="Beta from 0.01 to 10: nothing happens at 1",
+        alt=("Drop, degradation and margin over beta from 0.01 to 10, smooth across 1."),
         caption=(
             "Top left: the paper's gradient in the rejected probability, whose power changes sign "
             "at beta = 1. The other panels, over beta: Adam (orange) and gradient descent (blue), "

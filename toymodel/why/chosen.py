@@ -242,6 +242,10 @@ FIGURE = register(
     PaperFigure(
         name="why_chosen",
         title="Why the chosen falls with one hidden layer: Adam's memory, other prompts' pairs",
+        alt=(
+            "Six panels: the chosen falls with Adam and not with one thing changed; pushes of own "
+            "and other pairs; steps by age of unit."
+        ),
         caption=(
             "One hidden layer. Top left: the chosen under Adam, and with one thing changed; "
             "dashed: another network or world. Top middle: what single steps do to the chosen, by "

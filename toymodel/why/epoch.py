@@ -207,6 +207,10 @@ FIGURE = register(
     PaperFigure(
         name="why_epoch",
         title="Do the effects survive one epoch over many pairs?",
+        alt=(
+            "Degradation against drop for 4, 32 and 256 pairs: at equal drop more pairs in one "
+            "epoch degrade more."
+        ),
         caption=(
             "DPO (beta 0.1) in worlds with features, 64 updates of 4 pairs each: 4 pairs in 64 "
             "epochs, 32 in 8, or 256 in one. A world a seed; a dot a learning rate (Adam 0.001 to "

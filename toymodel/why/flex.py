@@ -156,6 +156,10 @@ FIGURE = register(
     PaperFigure(
         name="why_flex",
         title="Flex-DPO: a force that helps, a clock that helps, and a pace that does not",
+        alt=(
+            "Shortfall of the chosen over the ratio of betas, a hump under SGD and a cliff at 1 "
+            "under Adam, and each force alone."
+        ),
         caption=(
             "Over beta_rejected / beta_chosen, with beta_chosen = 0.1: how far the chosen is from "
             "probability 1 after 200 to 2,000 steps (top left, gradient descent; bottom left, "

@@ -161,6 +161,10 @@ FIGURE = register(
     PaperFigure(
         name="why_mass",
         title="Where the dispersed mass goes",
+        alt=(
+            "Bars of mass gained by role, highest for other prompts' chosen; and stacked pushes "
+            "over training."
+        ),
         caption="Left: probability that each kind of response gains from the step with the least "
         "mass outside the pair to the end (mean over prompts; 95 % interval over seeds); crosses: "
         "dispersion when one prompt's pair is trained alone. Right: "

@@ -234,6 +234,10 @@ FIGURE = register(
     PaperFigure(
         name="why_overlap",
         title="Does token overlap drag the chosen down?",
+        alt=(
+            "Change of the chosen over the number of common tokens: flat with free logits, "
+            "falling with shared weights, most for a prefix."
+        ),
         caption="DPO on responses of four tokens out of four, one pair for each of four prompts; a "
         "world a seed, bands and bars are 95 % of the mean over worlds.\n"
         "Top: how log pi+ has changed after training, over the number of tokens that chosen and "

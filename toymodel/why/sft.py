@@ -145,6 +145,10 @@ FIGURE = register(
     PaperFigure(
         name="why_sft",
         title="The SFT weight: under Adam it acts in weights that DPO leaves alone",
+        alt=(
+            "Degradation over SFT weight for four epsilons of Adam; half doses against theory; "
+            "quiet weights against all others."
+        ),
         caption=(
             "Top: degradation over the SFT weight gamma under Adam, for four values of Adam's "
             "epsilon (left); the dose that halves it (Adam), or halves 1 - pi(y+) (gradient "
