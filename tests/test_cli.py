@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
 from toymodel import cli, losses, scenarios
+from toymodel.cli import others
+from toymodel.paper import report
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -120,6 +125,26 @@ def test_x64(run):
         assert jax.config.jax_enable_x64
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+def test_a_watched_run_is_reproduced_in_a_clone_alone(run, tmp_path, monkeypatch):
+    code, _, err = run("reproduce watched --quiet")
+    assert code == 2
+    assert "examples/watched.jsonl" in err
+    monkeypatch.chdir(ROOT)
+    code, _, _ = run(f"reproduce watched --quiet --out {tmp_path}")
+    assert code == 0
+    committed, made = ROOT / "figures/watched.diagnosis.md", tmp_path / "watched.diagnosis.md"
+    assert made.read_text() == committed.read_text()
+    assert made.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_all_is_every_figure_of_the_toy_and_all_others():
+    assert report.get("all") == list(report.FIGURES.values())
+    assert not set(report.FIGURES) & set(others.OTHERS)
+    pictures = {path.stem for path in (ROOT / "figures").glob("*.md")}
+    made = {*report.FIGURES, *others.OTHERS} - {"watched"} | {"watched.diagnosis"}
+    assert pictures - made == {"explore", "llm_larger"}  # a browser's, and a GPU's
 
 
 def test_reproduce_writes_pictures_captions_and_json(run, tmp_path):

@@ -21,13 +21,20 @@ FENCED = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ROLE = re.compile(r"\{py:(?:func|class|meth)\}`([\w.]+)`")
 IMAGE = re.compile(r"!\[(.*?)\]\(([^)]*)\)", re.DOTALL)
 
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+WRITTEN = sorted(
+    path
+    for folder in (".", "docs/**", "figures", "notebooks", "benchmarks/**")
+    for path in ROOT.glob(f"{folder}/*.md")
+)
+
 BLOCKS = {
     f"{page.relative_to(DOCS)}:{number}": block
     for page in PAGES
     for number, block in enumerate(FENCED.findall(page.read_text()))
 }
-#: Pages whose blocks need what tests have not: a model, a cluster, a browser.
-ELSEWHERE = ("llm/", "cluster.md", "explore.md", "how-to/trl-callback.md")
+#: Pages whose blocks need what tests have not: a model, a cluster.
+ELSEWHERE = ("llm/", "cluster.md", "how-to/trl-callback.md")
 RUNS = {
     name: block
     for name, block in BLOCKS.items()
@@ -65,10 +72,20 @@ def test_pictures_have_texts_for_those_who_do_not_see_them(page):
         assert len(text.split()) >= 2, target
 
 
-def test_the_gallery_shows_every_figure():
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        path = target.partition("#")[0]
+        assert not path or ":" in path or (page.parent / path).exists(), target
+
+
+def test_the_gallery_shows_every_figure_and_says_what_it_shows():
     gallery = (DOCS / "gallery.md").read_text()
-    captions = {path.stem for path in (ROOT / "figures").glob("*.md")}
-    assert captions <= set(re.findall(r"\]\(\.\./figures/(\w+)\.md\)", gallery))
+    captions = {path.stem: path.read_text() for path in (ROOT / "figures").glob("*.md")}
+    assert set(captions) <= set(re.findall(r"\]\(\.\./figures/([\w.]+)\.md\)", gallery))
+    for text, target in IMAGE.findall(gallery):
+        name = Path(target).stem
+        assert f"![{text}]({name}.png)" in captions.get(name, f"![{text}]({name}.png)")
 
 
 def resolve(name):

@@ -82,7 +82,7 @@ def train(
     device = next(model.parameters()).device
     found = []
     for step, rows in enumerate(
-        tqdm(batches, desc="training", unit="step", delay=2, disable=hidden(progress))
+        tqdm(batches, desc="training", unit="step", delay=2, disable=no_bar(progress))
     ):
         batch = collate([pairs[i] for i in rows], pad_token, device=device)
         objective, policy = evaluate(model, reference, batch, loss, wanted, pad_token)
@@ -141,6 +141,6 @@ def shuffled(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[np
         yield from np.split(order, range(batch_size, count, batch_size))
 
 
-def hidden(progress: bool | None) -> bool | None:
+def no_bar(progress: bool | None) -> bool | None:
     """What tqdm calls ``disable``, from what users call ``progress``."""
     return None if progress is None else not progress

@@ -87,9 +87,8 @@ def compare(data: xr.Dataset) -> list[Claim]:
         ):
             low, middle, high = np.quantile(ours, [0.025, 0.5, 0.975])
             inside = bool(low <= float(theirs) <= high)
-            claims.append(
-                Claim(name, f"{what} mean chosen", middle, f"{float(theirs):.3f}", inside)
-            )
+            asked = f"{float(theirs):.3f}, in our central 95 % of seeds"
+            claims.append(Claim(name, f"{what} mean chosen", middle, asked, inside))
         for curve, coverage in result.coverage.items():
             claims.append(
                 Claim(

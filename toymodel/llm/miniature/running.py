@@ -12,7 +12,7 @@ from tqdm import tqdm
 from toymodel._errors import refuse
 from toymodel._version import __version__
 from toymodel.llm.journal import Journal
-from toymodel.llm.loop import hidden
+from toymodel.llm.loop import no_bar
 from toymodel.llm.miniature.plan import Plan
 from toymodel.llm.miniature.processes import processes, tell
 from toymodel.llm.miniature.records import Records
@@ -53,7 +53,7 @@ def _run(
     plan: Plan, place: Path, workers: int, device: str, ready: int, progress: bool | None
 ) -> None:
     total = sum(len(plan.cells(seed)) for seed in plan.seeds)
-    bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=hidden(progress))
+    bar = tqdm(total=total, initial=ready, desc="miniature", unit="run", disable=no_bar(progress))
     with bar, processes(workers) as (pool, messages):
         futures = [pool.submit(_run_seed, plan, seed, place, device) for seed in plan.seeds]
         while True:

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from toymodel import optimisers
-from toymodel.llm.loop import hidden
+from toymodel.llm.loop import no_bar
 from toymodel.llm.miniature.plan import LOSSES, SCENARIOS
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.tables import ONCE
@@ -64,7 +64,7 @@ def predict(
     """
     found = np.full((len(READINGS), len(QUANTITIES), len(losses), len(SCENARIOS), seeds), np.nan)
     cells = list(itertools.product(enumerate(losses), enumerate(SCENARIOS)))
-    with tqdm(cells, desc="the toy's predictions", unit="run", disable=hidden(progress)) as bar:
+    with tqdm(cells, desc="the toy's predictions", unit="run", disable=no_bar(progress)) as bar:
         for (i, loss), (j, scenario) in bar:
             run = simulate(
                 scenario,

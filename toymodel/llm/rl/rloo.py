@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from toymodel._errors import refuse, whole
 from toymodel.llm.batches import Tokens, collate_responses
-from toymodel.llm.loop import hidden, shuffled
+from toymodel.llm.loop import no_bar, shuffled
 from toymodel.llm.measuring import response_log_probs
 from toymodel.llm.probes import generate
 from toymodel.llm.sequences import score
@@ -169,7 +169,7 @@ def rloo(
     limit = float("inf") if max_grad_norm is None else max_grad_norm
     random = np.random.default_rng([seed, 1])  # not the stream of the prompts' order
     batches = itertools.islice(shuffled(len(prompts), batch_size, steps, seed), steps)
-    bar = tqdm(batches, desc="rloo", unit="step", total=steps, delay=2, disable=hidden(progress))
+    bar = tqdm(batches, desc="rloo", unit="step", total=steps, delay=2, disable=no_bar(progress))
     found: list[RLOOStep] = []
     generated = trained = asked = 0
     begun = time.perf_counter()

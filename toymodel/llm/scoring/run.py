@@ -15,7 +15,7 @@ from tqdm import tqdm
 from toymodel._errors import refuse
 from toymodel.llm.batches import PairTokens, collate, pad_token_of
 from toymodel.llm.journal import Journal
-from toymodel.llm.loop import hidden
+from toymodel.llm.loop import no_bar
 from toymodel.llm.scoring.first_step import first_step
 from toymodel.llm.scoring.likeness import likeness
 from toymodel.llm.scoring.own_answers import OwnAnswers, own_answers
@@ -103,7 +103,7 @@ def score_pairs(
     linear = all(batch["linear"] for batch in done)
     with tqdm(
         total=len(kept), initial=sum(map(len, found)), unit="pair", desc="scoring", delay=2,
-        disable=hidden(progress),
+        disable=no_bar(progress),
     ) as bar:  # fmt: skip
         for number in range(len(found), len(parts)):
             pairs = [_tokens(rows[at]) for at in parts[number]]

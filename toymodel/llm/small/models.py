@@ -43,6 +43,7 @@ def gpt2(
                 n_embd=width,
                 n_layer=layers,
                 n_head=heads,
+                activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from toymodel.llm.batches import PairTokens, collate_responses
-from toymodel.llm.loop import hidden
+from toymodel.llm.loop import no_bar
 from toymodel.llm.sequences import score
 from toymodel.llm.tasks import Task
 
@@ -71,7 +71,7 @@ def teach(
     looks = []
     device = next(model.parameters()).device
     model.train()
-    with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=hidden(progress)) as bar:
+    with tqdm(total=stage.steps, desc=title, unit="step", delay=2, disable=no_bar(progress)) as bar:
         for step in range(stage.steps):
             prompts = task.prompts(random, stage.batch_size, stage.split)
             drawn = random.choice(len(shares), stage.batch_size, p=shares)
