@@ -155,8 +155,8 @@ def fit_reward_model(
 
     The second term keeps the trunk a language model, which few pairs would make it forget. In a
     trial on 2,000 pairs of sums with working (0.1 M parameters, two seeds) held-out accuracy was,
-    without and with it, 0.81 and 0.93 for ``token``, 0.84 and 0.96 for ``likelihood``, below 0.6 for ``last`` and
-    ``mean``. The default is the best form that reads no likelihood.
+    without and with it, 0.81 and 0.93 for ``token``, 0.84 and 0.96 for ``likelihood``, below 0.6
+    for ``last`` and ``mean``. The default is the best form that reads no likelihood.
 
     Args:
         model: a causal language model of transformers, such as the policy; it is left as it is.
