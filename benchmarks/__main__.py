@@ -5,7 +5,17 @@ import datetime
 import json
 from pathlib import Path
 
-from benchmarks import exploring, first, machine, memory, ranking, scaling, watching, workers
+from benchmarks import (
+    exploring,
+    first,
+    machine,
+    memory,
+    ranking,
+    reading,
+    scaling,
+    watching,
+    workers,
+)
 from benchmarks.harness import Contender, race, ratios
 
 OURS = "toymodel, all cores"
@@ -74,6 +84,7 @@ SECTIONS = {
     "watching-gpu": watching.run_on_gpu,
     "ranking": ranking.run,
     "exploring": exploring.run,
+    "reading": reading.run,
 }
 
 if __name__ == "__main__":

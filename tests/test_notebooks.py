@@ -1,7 +1,6 @@
 """Notebooks: readable as text, on public names alone, and each runs from top to bottom."""
 
 import ast
-import datetime
 import inspect
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ nbformat = pytest.importorskip("nbformat")
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
-SECONDS = 90
+PATIENCE = 600  # seconds a cell; `python -m benchmarks --only reading` times them
 #: What a notebook may import beside toymodel, which it calls tm.
 ALLOWED = {
     *("copy", "json", "pathlib", "tempfile", "itertools", "dataclasses"),
@@ -159,19 +158,18 @@ def test_reads_well(path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter's own machinery
 @by_name
-def test_runs_from_top_to_bottom(path):
-    """Within its time and without a warning; then its exercise's solution."""
+def test_runs_from_top_to_bottom(path, monkeypatch):
+    """Without a warning, as readers run it; then its exercise's solution."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     if "torch" in path.read_text():
         pytest.importorskip("torch")
     book = jupytext.read(path)
-    clock = nbformat.v4.new_code_cell("import time; print(time.process_time())")
-    book.cells += [clock, nbformat.v4.new_code_cell(solution_of(path))]
+    book.cells.append(nbformat.v4.new_code_cell(solution_of(path)))
     client = nbclient.NotebookClient(
         book,
-        timeout=3 * SECONDS,  # a cell; a machine that has other things to do may take longer
+        timeout=PATIENCE,
         kernel_name="python3",
         resources={"metadata": {"path": str(FOLDER)}},
-        record_timing=True,
     )
     client.execute()
     for cell in code_of(book):
@@ -179,15 +177,3 @@ def test_runs_from_top_to_bottom(path):
             if output.output_type == "stream" and output.name == "stderr":
                 lines = [line for line in output.text.splitlines() if line.strip()]
                 assert all(map(_PROGRESS.search, lines)), output.text
-    # the lesser of wall and processor time: the notebook's own, whatever else the machine does
-    assert min(wall_seconds(code_of(book)[:-1]), float(clock.outputs[0].text)) < SECONDS
-
-
-def wall_seconds(cells):
-    """From the first cell's start to the last one's end."""
-
-    def when(cell, key):
-        return datetime.datetime.fromisoformat(cell.metadata["execution"][key])
-
-    span = when(cells[-1], "iopub.status.idle") - when(cells[0], "iopub.status.busy")
-    return span.total_seconds()
