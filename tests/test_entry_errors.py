@@ -122,7 +122,7 @@ BAD_INPUT = {  # what is wrong -> (call, how the message begins, more that it sa
     "hidden: float": (lambda: tm.MLP(hidden=(8.0,)), "MLP.hidden: got (8.0,)", "whole numbers"),
     "activation": (lambda: tm.MLP(activation="rleu"), "MLP.activation: got 'rleu'", "mean 'relu'?"),
     "initialisation": (
-        lambda: tm.MLP(initialisation="torch"), "initialisation: got 'torch'", "mean 'pytorch'?"
+        lambda: tm.MLP(initialisation="torch"), "MLP.initialisation: got 'torch'", "mean 'pytorch'?"
     ),
     "scale": (lambda: tm.MLP(scale=0), "MLP.scale: got 0", "> 0"),
     "fit_steps": (lambda: tm.MLP(fit_steps=0.5), "MLP.fit_steps: got 0.5", "a whole number >= 1"),

@@ -180,7 +180,7 @@ def test_random_features_have_the_likeness_asked_for(similarity):
 REFUSED = {
     "MLP.hidden": [lambda: MLP(hidden=64), lambda: MLP(hidden=(0,)), lambda: MLP(hidden=(1.5,))],
     "MLP.activation": [lambda: MLP(activation="rel")],
-    "initialisation": [lambda: MLP(initialisation="pytorc")],
+    "MLP.initialisation": [lambda: MLP(initialisation="pytorc")],
     "MLP.scale": [lambda: MLP(scale=0.0), lambda: MLP(scale=np.nan)],
     "MLP.fit_learning_rate": [lambda: MLP(fit_learning_rate=-1.0)],
     "MLP.fit_steps": [lambda: MLP(fit_steps=0)],

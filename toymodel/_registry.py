@@ -56,6 +56,12 @@ class Registry(Generic[Factory]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def get(self, name: str, /, **arguments: Any) -> Any:
         """Build the entry called `name`; an unknown argument is refused with the known ones."""
         factory = self[name]

@@ -1,20 +1,21 @@
 """Frozen dataclasses that JAX understands: numbers are leaves, structure is static.
 
 `struct` registers a dataclass as a pytree. Its fields are declared with `number` (a traced leaf
-with a range and a line of documentation), `static` (structure: part of the compilation key) or
-`label` (a name for people that compilation must not see). Ranges are checked once, here; the same
-documentation feeds docstrings, the command line and tables.
+with a range and a line of documentation), `static` (structure: part of the compilation key),
+`choice` (structure that is one of some names) or `label` (a name for people that compilation must
+not see). Ranges and names are checked once, here; the same documentation feeds docstrings, the
+command line and tables.
 """
 
 import dataclasses
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar, dataclass_transform, overload
 
 import jax
 import numpy as np
 
-from toymodel._errors import refuse
+from toymodel._errors import refuse, unknown
 
 T = TypeVar("T")
 
@@ -36,6 +37,12 @@ def number(
 def static(default: Any = dataclasses.MISSING, *, doc: str) -> Any:
     """A field that is structure: hashable, and part of what JAX compiles for."""
     return dataclasses.field(default=default, metadata={"doc": doc, "static": True})
+
+
+def choice(default: str, *, among: Collection[str]) -> Any:
+    """A field of structure that holds one of some names, such as those of a registry."""
+    metadata = {"doc": f"one of {', '.join(among)}", "static": True, "choices": among}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def optional(default: None = None, *, doc: str) -> Any:
@@ -69,6 +76,9 @@ def _within(values: np.ndarray, bounds: dict[str, float | None]) -> bool:
 
 
 def _check_field(owner: str, field: dataclasses.Field, value: Any) -> None:
+    choices = field.metadata.get("choices")
+    if choices is not None and value not in choices:
+        raise unknown(f"{owner}.{field.name}", value, choices)
     bounds = field.metadata.get("bounds")
     if bounds is None or isinstance(value, jax.core.Tracer):
         return
@@ -102,13 +112,15 @@ def _documented(cls: type) -> str:
 def struct(cls: type[T], /) -> type[T]: ...
 @overload
 def struct(*, eq: bool = True) -> Callable[[type[T]], type[T]]: ...
-@dataclass_transform(frozen_default=True, field_specifiers=(number, static, optional, label))
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(number, static, choice, optional, label)
+)
 def struct(cls: type | None = None, /, *, eq: bool = True) -> Any:
     """Make a class a frozen dataclass registered as a pytree.
 
     Args:
-        cls: the class; its fields come from `number`, `static`, `optional` and `label`, or are
-            plain (leaves).
+        cls: the class; its fields come from `number`, `static`, `choice`, `optional` and `label`,
+            or are plain (leaves).
         eq: whether instances compare by value; switch off where fields hold arrays.
 
     Example:

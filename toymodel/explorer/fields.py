@@ -73,8 +73,8 @@ def _field(field: dataclasses.Field) -> Field | None:
             float(default),
             stops=scales.stops(float(default), field.metadata["bounds"]),
         )
-    if isinstance(default, str) and (words := re.match(r"one of ([\w, ]+)$", doc)):
-        return Field(*given, choices=tuple((word, word) for word in words[1].split(", ")))
+    if (names := field.metadata.get("choices")) is not None:
+        return Field(*given, choices=tuple((name, name) for name in names))
     if isinstance(default, PreferenceLoss):
         return Field(*given, choices=tuple((name, losses.get(name)) for name in _simple_losses()))
     if field.name == "hidden":

@@ -6,8 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from toymodel._errors import refuse, unknown
-from toymodel._struct import number, static, struct
+from toymodel._errors import refuse
+from toymodel._struct import choice, number, static, struct
 from toymodel._typing import PairArray, Scalar
 from toymodel.losses import links
 from toymodel.losses.base import DetachedLoss, PairBatch, PreferenceLoss, register
@@ -105,12 +105,8 @@ class FDivergence(DetachedLoss):
     """
 
     loss: PreferenceLoss = number(default=DPO(), doc="the loss, which must use the reference")
-    divergence: str = static(default="forward_kl", doc=f"one of {', '.join(DIVERGENCES)}")
+    divergence: str = choice(default="forward_kl", among=DIVERGENCES)
     alpha: Scalar = number(default=0.5, doc="the alpha of divergence alpha")
-
-    def __post_init__(self) -> None:
-        if self.divergence not in DIVERGENCES:
-            raise unknown("FDivergence.divergence", self.divergence, DIVERGENCES)
 
     def _scored(self, pairs: PairBatch) -> tuple[PairBatch, PairArray, PairArray]:
         score = DIVERGENCES[self.divergence]

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from toymodel._errors import refuse, unknown
-from toymodel._struct import number, static, struct
+from toymodel._errors import refuse
+from toymodel._struct import choice, number, static, struct
 from toymodel._typing import KernelArray, Scalar, TableArray
 from toymodel.policies.base import REGISTRY, Policy
 from toymodel.policies.fitting import by_adam
@@ -29,8 +29,8 @@ class MLP(Policy):
     """
 
     hidden: tuple[int, ...] = static(default=(64,), doc="units in each hidden layer")
-    activation: str = static(default="relu", doc=f"one of {', '.join(ACTIVATIONS)}")
-    initialisation: str = static(default="pytorch", doc=f"one of {', '.join(INITIALISERS)}")
+    activation: str = choice(default="relu", among=ACTIVATIONS)
+    initialisation: str = choice(default="pytorch", among=INITIALISERS)
     scale: Scalar = number(default=1.0, doc="factor on all initial weights and biases", above=0)
     fit_learning_rate: Scalar = number(default=1e-2, doc="Adam's learning rate in the fit", above=0)
     fit_steps: int = static(default=500, doc="steps of the fit")
@@ -41,9 +41,6 @@ class MLP(Policy):
             raise refuse("MLP.hidden", self.hidden, "a tuple of widths", f"{(*widths,)}")
         if any(not isinstance(width, int) or width < 1 for width in self.hidden):
             raise refuse("MLP.hidden", self.hidden, "whole numbers >= 1")
-        if self.activation not in ACTIVATIONS:
-            raise unknown("MLP.activation", self.activation, ACTIVATIONS)
-        INITIALISERS[self.initialisation]
         if not isinstance(self.fit_steps, int) or self.fit_steps < 1:
             raise refuse("MLP.fit_steps", self.fit_steps, "a whole number >= 1")
 
