@@ -40,9 +40,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    where = machine.description()
     for name in options.only:
         text, raw = SECTIONS[name](options.repeats)
-        told = f"{text}\n\n{machine.description()}\n{datetime.date.today()}.\n"
+        told = f"{text}\n\n{where}\n{datetime.date.today()}.\n"
         (options.out / f"{name}.md").write_text(told)
         (options.out / f"{name}.json").write_text(json.dumps(raw, indent=2))
         print(told)

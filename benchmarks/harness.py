@@ -92,7 +92,10 @@ def race(contenders: Sequence[Contender], repeats: int, say: Any) -> dict[str, A
         for name, runner in runners.items():
             if isinstance(found[name], list):
                 say(f"round {turn + 1} of {repeats}: {name}")
-                found[name].append(runner.rate())
+                try:
+                    found[name].append(runner.rate())
+                except RuntimeError as error:  # its process died: the others go on
+                    found[name] = str(error)
     for runner in runners.values():
         runner.close()
     return found

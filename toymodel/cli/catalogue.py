@@ -61,13 +61,15 @@ def losses(
     plot
         Draw the loss named, or the gallery of all, into the folder --out.
     docs
-        Folder for a page a loss.
+        Folder for a page a loss, and for their table where none is named.
     out
         Folder for pictures.
     """
     shown = loss_registry.names() if name is None else [loss_registry.REGISTRY.key(name)]
     if docs is not None:
         loss_cards.write_pages(shown, writable_folder(docs), quiet=quiet)
+        if name is None:
+            (docs / "README.md").write_text(loss_cards.table(shown))
     elif json:
         print(as_json({key: loss_cards.facts(key) for key in shown}))
     elif name is None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -46,7 +46,8 @@ def reproduce(
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
     `toymodel reproduce all` makes every picture of this repository, in an hour and a half on two
-    cores, but for two: models that need a GPU, and the explorer in a browser.
+    cores, but for two: models that need a GPU, and the explorer in a browser. It wants a clone
+    and the extra `llm`.
 
     Parameters
     ----------
@@ -62,20 +63,24 @@ def reproduce(
         Folder for pictures and captions.
     seeds
         Seeds for each curve or cell, 0 to seeds - 1. Default: 200; 64 or 32 for maps and findings.
+        llm has four base policies: see `toymodel llm miniature --seeds`.
     quick
         An eighth of the seeds, for a first look.
     strict
         Exit with 3 unless every comparison is reached.
     """
     set_precision(x64)
-    others = [name for name in OTHERS if name in names or _ALL in names]
+    others = [other for name, other in OTHERS.items() if name in names or _ALL in names]
     of_toy = [name for name in names if name not in OTHERS]
     for name in of_toy:
-        report.get(name)  # an unknown one is refused before anything is run
-    options: dict[str, Any] = {"seeds": seeds, "quick": quick, "progress": not quiet}
-    results = [made for name in others for made in OTHERS[name](out, **options)]
+        report.get(name, tuple(OTHERS))  # nothing is run where a name is unknown,
+    for other in others:
+        other.ask()  # or something missing
+    results: list[report.Reproduced] = []
     if of_toy or not names:
-        results += paper.reproduce(of_toy, out, **options)
+        results += paper.reproduce(of_toy, out, seeds=seeds, quick=quick, progress=not quiet)
+    for other in others:
+        results += other.make(out, quick=quick, progress=not quiet)
     print(as_json(report.as_data(results)) if json else report.as_text(results))
     if not json:
         print(f"\nPictures and captions: {out}/")

@@ -84,11 +84,10 @@ def card(name: str) -> str:
 
 
 def write_pages(names: list[str], folder: Path, *, quiet: bool) -> None:
-    """A Markdown page and a picture for each loss, and the table of all."""
+    """A Markdown page and a picture for each loss."""
     for name in tqdm(names, desc="pages", disable=quiet):
         plots.portrait(name).savefig(folder / f"{name}.png", dpi=90)
         (folder / f"{name}.md").write_text(page(name))
-    (folder / "README.md").write_text(table(names))
 
 
 def page(name: str) -> str:

@@ -84,10 +84,19 @@ def miniature(
 
 def repeat(out: Path, **options: object) -> list[Reproduced]:
     """`toymodel.llm.miniature.reproduce`, where the extra is installed."""
+    need_extra()
+    from toymodel.llm.miniature.reproduce import reproduce
+
+    return reproduce(out, **options)  # type: ignore[arg-type]
+
+
+def need_extra() -> None:
+    """Refuse where the extra `llm` is not installed.
+
+    Raises:
+        InputError: a package of it is missing.
+    """
     from toymodel.llm.extra import need
 
     need("torch")
     need("transformers")
-    from toymodel.llm.miniature.reproduce import reproduce
-
-    return reproduce(out, **options)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """What commands share: exit codes, common options and how results print."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,8 +25,24 @@ def set_precision(x64: bool) -> None:
 
 
 def as_json(value: Any) -> str:
-    """Plain data as JSON text."""
-    return json.dumps(value, indent=2)
+    """Plain data as JSON text; NaN and infinity are null, for which alone JSON has a word.
+
+    Example:
+        >>> print(as_json([1.5, float("nan")]))
+        [
+          1.5,
+          null
+        ]
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def settings_of(items: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:

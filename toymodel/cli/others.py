@@ -1,5 +1,6 @@
 """Pictures that `toymodel reproduce` makes beside the toy's: language models, losses, a log."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,25 +26,40 @@ _FLOW_CAPTION = (
 )
 
 
-def _llm(out: Path, *, seeds: int | None, quick: bool, progress: bool) -> list[Reproduced]:
-    return miniature.repeat(out, seeds=seeds, quick=quick, progress=progress and None)
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """A picture, or several, that `toymodel reproduce` knows by one name.
+
+    Args:
+        make: folder -> what was made; options ``quick`` and ``progress``.
+        ask: raises where something that it needs is missing, before anything is run.
+    """
+
+    make: Callable[..., list[Reproduced]]
+    ask: Callable[[], object] = lambda: None
+
+
+def _llm(out: Path, *, quick: bool, progress: bool) -> list[Reproduced]:
+    return miniature.repeat(out, quick=quick, progress=progress and None)
 
 
 def _losses(out: Path, **_: object) -> list[Reproduced]:
     """Every loss's gradient flow; nothing in it is random."""
-    title, command = "Gradient flow of every loss on one pair", "reproduce losses"
-    return [_written(plots.gallery, out, "losses", title, _FLOW, lambda: _FLOW_CAPTION, command)]
+    title = "Gradient flow of every loss on one pair"
+    return [_written(plots.gallery, out, "losses", title, _FLOW, lambda: _FLOW_CAPTION, "losses")]
 
 
 def _watched(out: Path, **_: object) -> list[Reproduced]:
     """The diagnosis of the example's log; nothing in it is random."""
-    if not _LOG.is_file():
-        raise refuse("watched", f"no {_LOG} here", "the folder of a clone, which has that log")
     found = diagnose.diagnose(_LOG)
     name, title = f"{_LOG.stem}.diagnosis", "The diagnosis of a watched run"
     alt = "Chosen, rejected, masses and probes of a watched run, with windows and intervals."
-    command = f"diagnose {_LOG}"
-    return [_written(found.picture, out, name, title, alt, found.caption, command)]
+    return [_written(found.picture, out, name, title, alt, found.caption, "watched")]
+
+
+def _needs_a_clone() -> None:
+    if not _LOG.is_file():
+        raise refuse("watched", f"no {_LOG} here", "the folder of a clone, which has that log")
 
 
 def _written(
@@ -59,15 +75,15 @@ def _written(
     start = time.perf_counter()
     folder = writable_folder(out)
     picture = save(draw(), folder / f"{name}.png")
-    made = f"Made by `toymodel {command}` (toymodel {__version__}); nothing in it is random."
+    made = f"Made by `toymodel reproduce {command}` (toymodel {__version__}), without chance."
     text = f"# {name}: {title}\n\n![{alt}]({name}.png)\n\n{caption()}\n\n{made}\n"
     (folder / f"{name}.md").write_text(text)
     return Reproduced(name, [], picture, time.perf_counter() - start)
 
 
 #: By the name that `toymodel reproduce` knows them by.
-OTHERS: dict[str, Callable[..., list[Reproduced]]] = {
-    "losses": _losses,
-    "watched": _watched,
-    "llm": _llm,
+OTHERS = {
+    "losses": Other(_losses),
+    "watched": Other(_watched, _needs_a_clone),
+    "llm": Other(_llm, miniature.need_extra),
 }

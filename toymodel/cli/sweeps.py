@@ -89,6 +89,10 @@ def run(
     if file is None:
         assert resume is not None
         path = resume
+        apart = {"--store": store, "--overwrite": overwrite, "--chunk": chunk, "--dry-run": dry_run}
+        for option, value in apart.items():
+            if value:
+                raise refuse(option, value, "no such option beside --resume", "leave it out")
         set_precision(x64 or Store.open(path).layout.settings["precision"] == "float64")
         return _finished(lambda: sweeps.resume(path, **options), path, json)
     found = settings.read(file)

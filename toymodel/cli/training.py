@@ -135,12 +135,5 @@ def _step(values: xr.DataArray) -> str:
 
 
 def _as_data(dataset: xr.Dataset) -> dict[str, Any]:
-    values = {str(name): _without_nan(array.values.tolist()) for name, array in dataset.items()}
+    values = {str(name): array.values.tolist() for name, array in dataset.items()}
     return {"dims": dict(dataset.sizes), **dataset.attrs, **values}
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN as null, which is what JSON has for it."""
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,7 +1,7 @@
 """The live explorer: in a notebook, controls beside pictures that follow them.
 
 `settings`, `presets`, `fields` and `scales` are plain data; `view` computes what `pictures` and
-`maps` draw; `controls`, `parts` and `app` are widgets, loaded when `explore` is called.
+`maps` draw; `controls`, `choosers` and `app` are widgets, loaded when `explore` is called.
 """
 
 import importlib

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -55,7 +56,9 @@ class Study:
     y: str
     values: Mapping[str, tuple[Any, ...]]
 
-    def sweep(self, name: str, optimiser: str, seeds: int) -> xr.Dataset:
+    def sweep(
+        self, name: str, optimiser: str, seeds: int, progress: bool | None = None
+    ) -> xr.Dataset:
         """One optimiser's diagram; stopped before its end, it goes on."""
         rate = RATES[optimiser]
         base = Sweep(
@@ -72,8 +75,9 @@ class Study:
             else Axis(dim, {dim: values})
             for dim, values in self.values.items()
         ]
-        store = STORES / f"{name}-{optimiser}-{seeds}-{__version__}.zarr"
-        found = sweeps.sweep(base, [*axes, {"seed": range(seeds)}], store=store, progress=None)
+        precision = jnp.result_type(float).name
+        store = STORES / f"{name}-{optimiser}-{seeds}-{precision}-{__version__}.zarr"
+        found = sweeps.sweep(base, [*axes, {"seed": range(seeds)}], store=store, progress=progress)
         if _RATE in found.dims:
             found = found.drop_vars("learning_rate").assign_coords(
                 {_RATE: list(self.values[_RATE])}
@@ -150,10 +154,10 @@ STUDIES = {
 }
 
 
-def compute(name: str, seeds: int) -> xr.Dataset:
+def compute(name: str, seeds: int, progress: bool | None = None) -> xr.Dataset:
     """The properties over both settings and both optimisers."""
     study = STUDIES[name]
-    found = [study.sweep(name, optimiser, seeds) for optimiser in RATES]
+    found = [study.sweep(name, optimiser, seeds, progress) for optimiser in RATES]
     return xr.concat(
         [one.drop_vars("learning_rate", errors="ignore") for one in found],
         xr.DataArray(list(RATES), dims="optimiser", name="optimiser"),
@@ -192,12 +196,13 @@ def _figure(name: str, study: Study) -> PaperFigure:
         title=f"Phase diagram: {study.title}",
         alt=study.alt,
         caption=study.caption,
-        compute=lambda seeds: compute(name, seeds),
+        compute=lambda seeds, progress=None: compute(name, seeds, progress=progress),
         draw=lambda found: draw(name, found),
         compare=compare,
         on_request=True,
         group="phase-diagrams",
         seeds=64,
+        shows_progress=True,
     )
 
 

@@ -244,9 +244,10 @@ def _measure(run: Trajectory) -> np.ndarray:
     return np.stack([final_chosen(run), *rows])
 
 
-def compute(seeds: int) -> xr.Dataset:
+def compute(seeds: int, progress: bool | None = None) -> xr.Dataset:
     """The whole race; below eight seeds the `REHEARSAL`, which shows nothing about losses."""
-    return race(entrants(), seeds, RACE if seeds >= _REHEARSAL_BELOW else REHEARSAL)
+    plan = RACE if seeds >= _REHEARSAL_BELOW else REHEARSAL
+    return race(entrants(), seeds, plan, progress=progress)
 
 
 register(
@@ -272,5 +273,7 @@ register(
         compare=compare,
         table=table,
         on_request=True,
+        seeds=64,
+        shows_progress=True,
     )
 )

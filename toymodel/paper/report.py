@@ -46,26 +46,29 @@ class PaperFigure:
         title: what it shows, in a line.
         alt: what is seen, for those who do not see it.
         caption: how to read it.
-        compute: number of seeds -> the data, as arrays.
+        compute: number of seeds -> the data, as arrays; with `shows_progress`, an option
+            ``progress`` as well: None shows a bar on a terminal.
         draw: the data -> the picture.
         compare: the data -> our numbers beside the paper's.
         table: the data -> more to go under the caption, as Markdown; optional.
         on_request: made only when named, since it takes minutes.
         group: a name that stands for several figures; optional.
         seeds: seeds a curve or cell, where none are asked for.
+        shows_progress: whether `compute` has a bar of its own.
     """
 
     name: str
     title: str
     alt: str
     caption: str
-    compute: Callable[[int], xr.Dataset]
+    compute: Callable[..., xr.Dataset]
     draw: Callable[[xr.Dataset], Figure]
     compare: Callable[[xr.Dataset], list[Claim]]
     table: Callable[[xr.Dataset], str] | None = None
     on_request: bool = False
     group: str = ""
     seeds: int = 200
+    shows_progress: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +98,23 @@ def register(figure: PaperFigure) -> PaperFigure:
     return figure
 
 
-def get(name: str) -> list[PaperFigure]:
-    """The figures that a name stands for, or all; an unknown one is refused with the nearest."""
+def get(name: str, others: Sequence[str] = ()) -> list[PaperFigure]:
+    """The figures that a name stands for, or all; an unknown one is refused with the nearest.
+
+    Args:
+        name: of a figure or a group, or ``all``.
+        others: names that are known elsewhere, for the refusal.
+
+    Raises:
+        InputError: an unknown name.
+    """
     if name == "all":
         return list(FIGURES.values())
     group = [figure for figure in FIGURES.values() if figure.group == name.replace("_", "-")]
     key = name.replace("-", "_")
     if key not in FIGURES and not group:
         groups = {figure.group for figure in FIGURES.values()} - {""}
-        raise unknown("figure", name, [*FIGURES, *groups, "all"])
+        raise unknown("figure", name, [*FIGURES, *groups, *others, "all"])
     return group or [FIGURES[key]]
 
 

@@ -47,7 +47,8 @@ def reproduce(
             start = time.perf_counter()
             usual = max(2, figure.seeds // 8) if quick else figure.seeds
             count = usual if seeds is None else seeds
-            data = figure.compute(count)
+            bars = {"progress": progress and None} if figure.shows_progress else {}
+            data = figure.compute(count, **bars)
             claims = figure.compare(data)
             picture = folder / f"{figure.name}.png"
             figure.draw(data).savefig(picture)

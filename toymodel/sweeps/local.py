@@ -24,6 +24,11 @@ def streams(workers: int | None) -> int:
         return workers
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return 1
+    return cores()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,6 @@
 """Run a plan in processes, a seed each; every cell is on disk as soon as it is known."""
 
 import contextlib
-import os
 import queue as queues
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from toymodel.llm.miniature.plan import Plan
 from toymodel.llm.miniature.processes import processes, tell
 from toymodel.llm.miniature.records import Records
 from toymodel.storage import writable_folder
+from toymodel.sweeps.local import cores
 from toymodel.sweeps.lock import exclusive
 
 
@@ -41,7 +41,7 @@ def run_plan(
         InputError: the folder holds another plan's results, or another process writes it.
     """
     place = writable_folder(folder)
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores()
     with exclusive(place / "lock", place):
         ready = sum(len(_done(plan, place, seed)) for seed in plan.seeds)
         if ready < sum(len(plan.cells(seed)) for seed in plan.seeds):
