@@ -115,27 +115,33 @@ def table_9(records: Records) -> str:
 
 
 def all_runs(records: Records) -> str:
-    """Points of every loss in every scenario at every rate: nothing is left out."""
-    found = sorted({(r["method"], r["learning_rate"]) for r in records.where(**ONCE)
-                    if r["learning_rate"] and r["method"] != "rloo"})  # fmt: skip
+    """Share of 5 points of every run of every task at every rate: nothing is left out."""
+    names = ("task", "method", "epochs", "rounds", "learning_rate")
+    found = sorted({tuple(row[name] for name in names) for row in records.rows})
+    runs = [dict(zip(names, values, strict=True)) for values in found]
     return _markdown(
-        ("loss", "learning rate", *SCENARIOS),
+        ("task", "method", "learning rate", *SCENARIOS),
         (
-            (
-                method,
-                f"{rate:g}",
-                *(
-                    _cell(
-                        records.values(
-                            "test/five", **ONCE, method=method, learning_rate=rate, scenario=name
-                        )
-                    )
-                    for name in SCENARIOS
-                ),
-            )
-            for method, rate in found
+            (run["task"], _passes(run), _rate(run), *_by_scenario(records, run))
+            for run in runs
+            if run["learning_rate"]
         ),
     )
+
+
+def _passes(run: Mapping[str, Any]) -> str:
+    """The method, with its passes over the pairs and collections of pairs, where several."""
+    more = (f", {run[name]} {name}" if run[name] > 1 else "" for name in ("epochs", "rounds"))
+    return "".join((run["method"], *more))
+
+
+def _by_scenario(records: Records, run: Mapping[str, Any]) -> list[str]:
+    return [
+        _cell(records.values("test/five", **run, scenario=name))
+        if records.where(**run, scenario=name)
+        else "-"
+        for name in SCENARIOS
+    ]
 
 
 def _scores(records: Records, runs: Mapping[str, Mapping[str, Any]]) -> str:
