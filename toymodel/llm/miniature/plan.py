@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from toymodel import losses
+from toymodel._version import __version__
 from toymodel.llm.small.base import BaseSettings
 from toymodel.losses import PreferenceLoss
 
@@ -143,8 +144,9 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Names the plan, whatever its seeds: its runs go on in one folder."""
+        """Names the plan, whatever its seeds, and who runs it: its runs go on in one folder."""
         fields: dict[str, Any] = dataclasses.asdict(self) | {"losses": repr(LOSSES)}
+        fields["toymodel"] = __version__
         del fields["seeds"]
         fields["bases"] = repr([self.base(task) for task in ("arithmetic", *self.others)])
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

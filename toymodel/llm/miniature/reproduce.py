@@ -44,7 +44,7 @@ def reproduce(
         width: units of the models.
         layers: their blocks.
         tasks: beside ``arithmetic``: ``verses``, ``slogans``. Default: both; none with `quick`.
-        runs: folder that keeps what has been run, a folder in it for each plan.
+        runs: folder that keeps what has been run, a folder in it for each plan and device.
         name: of the report, and the beginning of its pictures' names.
         device: where models are trained, such as ``cuda``.
         workers: processes, which take a seed each. Default: one a core.
@@ -59,7 +59,7 @@ def reproduce(
     plan = _plan(quick, seeds, width, layers, tasks)
     folder = writable_folder(out)
     start = time.perf_counter()
-    place = writable_folder(Path(runs) / plan.digest)
+    place = writable_folder(Path(runs) / f"{plan.digest}-{device}")
     records = run_plan(plan, place, workers=workers, device=device, progress=progress)
     predicted = toy.predict(plan.methods, progress=progress)
     models = {
