@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toymodel.paper import claims, report
+from toymodel.studies import claims, study
 
 
 @given(st.floats(-2.0, 2.0), st.floats(0.01, 1.0), st.floats(-2.0, 2.0))
@@ -36,12 +36,12 @@ def test_claims_fail_without_numbers_and_may_be_information():
 
 def test_claims_are_printed_in_columns_as_wide_as_they_are():
     made = [
-        report.Claim("somewhere with a very long name indeed", "rise", 1.0, "> 0", True),
-        report.Claim("here", "a quantity with a long description [0.1, 0.2]", -123.0, "-", None),
-        report.Claim("here", "fall", 0.5, "< 0", False),
+        study.Claim("somewhere with a very long name indeed", "rise", 1.0, "> 0", True),
+        study.Claim("here", "a quantity with a long description [0.1, 0.2]", -123.0, "-", None),
+        study.Claim("here", "fall", 0.5, "< 0", False),
     ]
-    results = [report.Reproduced("why_it", made, Path("a.png"), 1.0)]
-    lines = report.as_text(results).splitlines()
+    results = [study.Reproduced("why_it", made, Path("a.png"), 1.0)]
+    lines = study.as_text(results).splitlines()
     words = ("reached", "yes", "information", "NO")
     assert len({line.index(word) for line, word in zip(lines, words, strict=True)}) == 1
-    assert report.as_data(results)[0]["claims"][1]["reached"] is None
+    assert study.as_data(results)[0]["claims"][1]["reached"] is None

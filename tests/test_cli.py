@@ -11,7 +11,7 @@ import pytest
 
 from toymodel import cli, losses, scenarios
 from toymodel.cli import others
-from toymodel.paper import report
+from toymodel.studies import study
 
 ROOT = Path(__file__).parent.parent
 
@@ -140,10 +140,10 @@ def test_a_watched_run_is_reproduced_in_a_clone_alone(run, tmp_path, monkeypatch
 
 
 def test_all_is_every_figure_of_the_toy_and_all_others():
-    assert report.get("all") == list(report.FIGURES.values())
-    assert not set(report.FIGURES) & set(others.OTHERS)
+    assert study.get("all") == list(study.STUDIES.values())
+    assert not set(study.STUDIES) & set(others.OTHERS)
     pictures = {path.stem for path in (ROOT / "figures").glob("*.md")}
-    made = {*report.FIGURES, *others.OTHERS} - {"watched"} | {"watched.diagnosis"}
+    made = {*study.STUDIES, *others.OTHERS} - {"watched"} | {"watched.diagnosis"}
     assert pictures - made == {"explore", "llm_larger"}  # a browser's, and a GPU's
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from toymodel import InputError, paper
+from toymodel import InputError, paper, studies
 from toymodel.attribution import matching
 from toymodel.paper import calibration, phases
 from toymodel.paper.data import DIGITISED
@@ -76,14 +76,14 @@ def small_maps(tmp_path, monkeypatch):
     """Phase diagrams of two values a setting and few steps, stored nowhere else."""
     monkeypatch.setattr(phases, "STORES", tmp_path)
     monkeypatch.setattr(phases, "EPOCHS", 40)
-    for name, study in phases.STUDIES.items():
+    for name, study in phases.MAPS.items():
         values = {key: (some[0], some[2]) for key, some in study.values.items()}
-        monkeypatch.setitem(phases.STUDIES, name, dataclasses.replace(study, values=values))
+        monkeypatch.setitem(phases.MAPS, name, dataclasses.replace(study, values=values))
 
 
 FIGURES = [
     pytest.param(figure, marks=[pytest.mark.slow] if figure.on_request else [], id=name)
-    for name, figure in paper.FIGURES.items()
+    for name, figure in studies.STUDIES.items()
 ]
 
 

@@ -10,11 +10,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
-from toymodel import losses, optimisers, paper, scenarios, simulation
+from toymodel import losses, optimisers, paper, scenarios, simulation, studies
 from toymodel.cli import figures
 from toymodel.losses.base import PairBatch
 from toymodel.paper import race, standings
-from toymodel.paper.report import Claim, PaperFigure
+from toymodel.studies.study import Claim, Study
 
 FIELD = {name: losses.get(name) for name in ("dpo", "flex_dpo", "sft")}
 PLAN = race.Plan((3e-4, 1e-3), (0.1, 1.0), 20, (1_000_000, 1_000_001))
@@ -166,24 +166,24 @@ def test_made_only_on_request(monkeypatch, tmp_path):
             return xr.Dataset()
 
         claims = [Claim("here", "something", 1.0, "1", True)]
-        return PaperFigure(name, "", "", compute, lambda _: Figure(), lambda _: claims, **more)
+        return Study(name, "", "", compute, lambda _: Figure(), lambda _: claims, **more)
 
     known = {
         "usual": fake("usual"),
         "long": fake("long", on_request=True, table=lambda _: "| more |"),
     }
-    module = importlib.import_module("toymodel.paper.report")
-    for name in list(module.FIGURES):
-        monkeypatch.delitem(module.FIGURES, name)
+    module = importlib.import_module("toymodel.studies.study")
+    for name in list(module.STUDIES):
+        monkeypatch.delitem(module.STUDIES, name)
     for name, figure in known.items():
-        monkeypatch.setitem(module.FIGURES, name, figure)
-    paper.reproduce(out=tmp_path, seeds=1, progress=False)
+        monkeypatch.setitem(module.STUDIES, name, figure)
+    studies.reproduce(out=tmp_path, seeds=1, progress=False)
     assert made == ["usual"]
-    paper.reproduce(["long"], tmp_path, seeds=1, progress=False)
+    studies.reproduce(["long"], tmp_path, seeds=1, progress=False)
     assert made == ["usual", "long"]
     assert (tmp_path / "long.md").read_text().endswith("| more |")
 
 
 def test_help_names_every_figure():
-    assert paper.FIGURES["race"].on_request
-    assert all(name in (figures.reproduce.__doc__ or "") for name in paper.FIGURES)
+    assert studies.STUDIES["race"].on_request
+    assert all(name in (figures.reproduce.__doc__ or "") for name in studies.STUDIES)

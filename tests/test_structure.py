@@ -23,7 +23,7 @@ LAYERS = [
     *("special_cases", "identities", "portraits"),
     *("properties", "storage", "training", "decomposition", "trajectory", "flow"),
     *("simulation", "sweeps"),
-    *("attribution", "plots", "paper", "why", "roads", "explorer"),
+    *("attribution", "plots", "studies", "paper", "why", "roads", "explorer"),
     *("diagnose", "llm", "cli", "__main__"),
 ]
 

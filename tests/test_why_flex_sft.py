@@ -13,7 +13,7 @@ from tests.strategies import compiled, positive
 from toymodel import exact, optimisers
 from toymodel.exact import crossover_margin, furthest_ratio
 from toymodel.losses import PairBatch
-from toymodel.paper import claims
+from toymodel.studies import claims
 from toymodel.why import _shared, flex, flex_forces, flex_rules, sft, sft_quiet, sft_rules
 from toymodel.why.flex_forces import FORMS, SplitFlex, strengths
 from toymodel.why.sft_thresholds import even_sft_weight, quiet_sft_weight

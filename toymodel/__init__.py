@@ -3,7 +3,8 @@
 The layers, each of which imports only from those above it: scenarios, sampling and policies (the
 world), losses, rewards, objectives and rl (the objective), gradients, exact, values, kernels and
 identities (the calculus), simulation, trajectory, properties, decomposition, sweeps and attribution
-(running), plots, paper, why, roads and explorer (showing), diagnose and llm (the bridge), cli.
+(running), plots, studies, paper, why, roads and explorer (showing), diagnose and llm (the bridge),
+cli.
 """
 
 import importlib
@@ -32,6 +33,7 @@ from toymodel import (
     scenarios,
     sequences,
     special_cases,
+    studies,
     sweeps,
     values,
     why,
@@ -111,6 +113,7 @@ __all__ = [
     "sequences",
     "simulate",
     "special_cases",
+    "studies",
     "sweep",
     "sweeps",
     "values",

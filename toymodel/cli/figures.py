@@ -6,10 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from toymodel import paper
+from toymodel import studies
 from toymodel.cli.options import NOT_REACHED, OK, X64, Json, Quiet, as_json, set_precision
 from toymodel.cli.others import OTHERS
-from toymodel.paper import calibration, report
+from toymodel.paper import calibration
+from toymodel.studies import study
 
 _ALL = "all"
 
@@ -73,15 +74,15 @@ def reproduce(
     others = [other for name, other in OTHERS.items() if name in names or _ALL in names]
     of_toy = [name for name in names if name not in OTHERS]
     for name in of_toy:
-        report.get(name, tuple(OTHERS))  # nothing is run where a name is unknown,
+        study.get(name, tuple(OTHERS))  # nothing is run where a name is unknown,
     for other in others:
         other.ask()  # or something missing
-    results: list[report.Reproduced] = []
+    results: list[study.Reproduced] = []
     if of_toy or not names:
-        results += paper.reproduce(of_toy, out, seeds=seeds, quick=quick, progress=not quiet)
+        results += studies.reproduce(of_toy, out, seeds=seeds, quick=quick, progress=not quiet)
     for other in others:
         results += other.make(out, quick=quick, progress=not quiet)
-    print(as_json(report.as_data(results)) if json else report.as_text(results))
+    print(as_json(study.as_data(results)) if json else study.as_text(results))
     if not json:
         print(f"\nPictures and captions: {out}/")
     reached = all(claim.reached is not False for result in results for claim in result.claims)

@@ -6,8 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from toymodel.cli.options import OK, Json, Quiet, as_json
-from toymodel.paper import report
-from toymodel.paper.report import Reproduced
+from toymodel.studies import study
+from toymodel.studies.study import Reproduced
 
 
 def miniature(
@@ -76,7 +76,7 @@ def miniature(
         workers=workers,
         progress=False if quiet else None,
     )
-    print(as_json(report.as_data(results)) if json else report.as_text(results))
+    print(as_json(study.as_data(results)) if json else study.as_text(results))
     if not json:
         print(f"\nThe report: {out / name}.md")
     return OK

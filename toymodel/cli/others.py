@@ -12,8 +12,8 @@ from toymodel._errors import refuse
 from toymodel._version import __version__
 from toymodel.cli import miniature
 from toymodel.diagnose.output import save
-from toymodel.paper.report import Reproduced
 from toymodel.storage import writable_folder
+from toymodel.studies.study import Reproduced
 
 _LOG = Path("examples/watched.jsonl")  # of a clone; an installed package does not have it
 _FLOW = (

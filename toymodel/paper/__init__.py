@@ -15,22 +15,15 @@ from toymodel.paper import (  # noqa: F401  (each registers)
 from toymodel.paper.compare import Agreement, agreement
 from toymodel.paper.data import digitised, tables
 from toymodel.paper.figure3 import figure3_curves
-from toymodel.paper.report import FIGURES, Claim, PaperFigure, Reproduced
-from toymodel.paper.reproduce import reproduce
 from toymodel.paper.setting import CALIBRATED, FAST, Setting
 
 __all__ = [
     "CALIBRATED",
     "FAST",
-    "FIGURES",
     "Agreement",
-    "Claim",
-    "PaperFigure",
-    "Reproduced",
     "Setting",
     "agreement",
     "digitised",
     "figure3_curves",
-    "reproduce",
     "tables",
 ]

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from toymodel import scenarios
 from toymodel.paper.data import digitised
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, FAST_EPOCHS
 from toymodel.plots.style import new_figure, style
 from toymodel.plots.tables import heat_map, mark_legend
 from toymodel.scenarios import Role
+from toymodel.studies.study import Claim, Study, register
 
 _SCENARIO = "both_on_policy"
 _STAGES = {
@@ -82,7 +82,7 @@ def compare(data: xr.Dataset) -> list[Claim]:
 
 
 register(
-    PaperFigure(
+    Study(
         name="fig1",
         title="The toy at a glance",
         alt=(

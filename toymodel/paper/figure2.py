@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 
 from toymodel import plots
 from toymodel.paper.data import digitised
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS, FAST, FAST_EPOCHS
 from toymodel.plots.curves import LIKELIHOOD_LINES, line_with_band
 from toymodel.plots.style import legend_below, new_figure, style
+from toymodel.studies.study import Claim, Study, register
 
 _SCENARIO = "both_on_policy"
 _FLOAT32_FLOOR = -45  # log10 of the smallest float32: where the paper's curve of pi- ends
@@ -74,7 +74,7 @@ def compare(data: xr.Dataset) -> list[Claim]:
 
 
 register(
-    PaperFigure(
+    Study(
         name="fig2",
         title="Likelihoods, gradients and log-likelihoods",
         alt=(

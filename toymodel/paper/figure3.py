@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from toymodel import scenarios
 from toymodel.paper.compare import COMPARED, COVERAGE_AIM, DISTANCE_AIM, agreement
 from toymodel.paper.data import DIGITISED, digitised
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS, Setting
 from toymodel.plots.curves import LIKELIHOOD_LINES, line_with_band
 from toymodel.plots.style import PAPER, legend_below, new_figure, style
+from toymodel.studies.study import Claim, Study, register
 
 _SHOWN = [line for line in LIKELIHOOD_LINES if line[0] != "rejected_mean"]
 
@@ -106,7 +106,7 @@ def compare(data: xr.Dataset) -> list[Claim]:
 
 
 register(
-    PaperFigure(
+    Study(
         name="fig3",
         title="Likelihoods in the four scenarios",
         alt=(

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from toymodel import plots, sweeps
 from toymodel._version import __version__
 from toymodel.losses import DPO, SFTDPO, FlexDPO, PreferenceLoss
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
+from toymodel.studies.study import Claim, Study, register
 from toymodel.sweeps import Axis, Sweep, geomspace
 
 #: Stores of the sweeps: stopped ones go on, and `toymodel plot` draws from them.
@@ -35,7 +35,7 @@ _STRENGTHS = geomspace(0.005, 0.5, _POINTS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Map:
     """One pair of settings.
 
     Args:
@@ -87,8 +87,8 @@ class Study:
 
 _NETWORK = tuple(MLP(hidden=(width,)) for width in (8, 16, 32, 64, 128, 256))
 
-STUDIES = {
-    "phases_rate": Study(
+MAPS = {
+    "phases_rate": Map(
         "beta against learning rate",
         "Maps over learning rate and beta, Adam left and SGD right: drop nearly everywhere, "
         "degradation and dispersion in a band under Adam only.",
@@ -102,7 +102,7 @@ STUDIES = {
         "loss.beta",
         {"loss.beta": tuple(_BETA), _RATE: tuple(_MULTIPLES)},
     ),
-    "phases_flex": Study(
+    "phases_flex": Map(
         "strength on the chosen against strength on the rejected (Flex-DPO)",
         "Maps over both strengths of Flex-DPO: degradation and dispersion end at the diagonal, "
         "with either optimiser.",
@@ -114,7 +114,7 @@ STUDIES = {
         "loss.beta_rejected",
         {"loss.beta_rejected": tuple(_STRENGTHS), "loss.beta_chosen": tuple(_STRENGTHS)},
     ),
-    "phases_sft": Study(
+    "phases_sft": Map(
         "weight of the SFT term against beta (DPO with SFT)",
         "Maps over SFT weight and beta: under Adam degradation and dispersion end near a weight "
         "of a millionth; under SGD there are none.",
@@ -126,7 +126,7 @@ STUDIES = {
         "loss.beta",
         {"loss.beta": tuple(_BETA), "loss.gamma": tuple(geomspace(1e-9, 1e-2, _POINTS))},
     ),
-    "phases_initial": Study(
+    "phases_initial": Map(
         "initial probability of the chosen against that of the rejected",
         "Maps over initial probabilities of chosen and rejected: every start degrades and "
         "disperses under Adam, none under SGD.",
@@ -139,7 +139,7 @@ STUDIES = {
         "scenario.rejected",
         {"scenario.rejected": tuple(_INITIAL), "scenario.chosen": tuple(_INITIAL)},
     ),
-    "phases_width": Study(
+    "phases_width": Map(
         "width of the hidden layer against learning rate",
         "Maps over width and learning rate: degradation from half the calibrated rate on under "
         "Adam; under SGD only at the narrowest.",
@@ -156,8 +156,8 @@ STUDIES = {
 
 def compute(name: str, seeds: int, progress: bool | None = None) -> xr.Dataset:
     """The properties over both settings and both optimisers."""
-    study = STUDIES[name]
-    found = [study.sweep(name, optimiser, seeds, progress) for optimiser in RATES]
+    shown = MAPS[name]
+    found = [shown.sweep(name, optimiser, seeds, progress) for optimiser in RATES]
     return xr.concat(
         [one.drop_vars("learning_rate", errors="ignore") for one in found],
         xr.DataArray(list(RATES), dims="optimiser", name="optimiser"),
@@ -166,8 +166,8 @@ def compute(name: str, seeds: int, progress: bool | None = None) -> xr.Dataset:
 
 def draw(name: str, found: xr.Dataset) -> Figure:
     """Drop, degradation and dispersion by optimiser."""
-    study = STUDIES[name]
-    return plots.three_phases(found, study.x, study.y, columns="optimiser")
+    shown = MAPS[name]
+    return plots.three_phases(found, shown.x, shown.y, columns="optimiser")
 
 
 def compare(found: xr.Dataset) -> list[Claim]:
@@ -190,12 +190,12 @@ def compare(found: xr.Dataset) -> list[Claim]:
     return claims
 
 
-def _figure(name: str, study: Study) -> PaperFigure:
-    return PaperFigure(
+def _figure(name: str, shown: Map) -> Study:
+    return Study(
         name=name,
-        title=f"Phase diagram: {study.title}",
-        alt=study.alt,
-        caption=study.caption,
+        title=f"Phase diagram: {shown.title}",
+        alt=shown.alt,
+        caption=shown.caption,
         compute=lambda seeds, progress=None: compute(name, seeds, progress=progress),
         draw=lambda found: draw(name, found),
         compare=compare,
@@ -206,4 +206,4 @@ def _figure(name: str, study: Study) -> PaperFigure:
     )
 
 
-FIGURES = [register(_figure(name, study)) for name, study in STUDIES.items()]
+STUDIES = [register(_figure(name, shown)) for name, shown in MAPS.items()]

@@ -20,10 +20,10 @@ from toymodel import losses, optimisers, scenarios
 from toymodel._struct import number, struct
 from toymodel._typing import PairArray, Scalar
 from toymodel.losses.base import PairBatch, PreferenceLoss
-from toymodel.paper.report import PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.paper.standings import MEASURES, compare, draw, table
 from toymodel.simulation import simulate
+from toymodel.studies.study import Study, register
 from toymodel.trajectory import Trajectory
 
 #: Registered losses that do not run, and why.
@@ -251,7 +251,7 @@ def compute(seeds: int, progress: bool | None = None) -> xr.Dataset:
 
 
 register(
-    PaperFigure(
+    Study(
         name="race",
         title="The race of the losses",
         alt=(

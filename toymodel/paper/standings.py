@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from toymodel.paper.data import tables
-from toymodel.paper.report import Claim
 from toymodel.plots.race import dots
+from toymodel.studies.study import Claim
 
 #: What is measured, each a mean over prompts: its title and its digits.
 MEASURES = {

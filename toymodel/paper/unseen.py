@@ -5,10 +5,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from toymodel.paper.data import digitised
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED
 from toymodel.plots.curves import line_with_band
 from toymodel.plots.style import OUTSIDE, PAPER, REJECTED, legend_below, new_figure, style
+from toymodel.studies.study import Claim, Study, register
 
 _SCENARIO = "rejected_off_policy"
 _FULL_EXCESS = 8 / 5  # three of the eight responses left out
@@ -68,7 +68,7 @@ def compare(data: xr.Dataset) -> list[Claim]:
 
 
 register(
-    PaperFigure(
+    Study(
         name="fig3_unseen",
         title="The printed unseen mean",
         alt=(

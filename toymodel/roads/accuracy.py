@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from toymodel import worlds
-from toymodel.paper.claims import claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy
 from toymodel.roads.accuracy_picture import draw
 from toymodel.roads.accuracy_runs import ARMS, SCALE, Run, blockwise, relabel, sft
+from toymodel.studies.claims import claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.worlds import World
 
 #: The worlds: a seed each.
@@ -224,7 +224,7 @@ def table(found: xr.Dataset) -> str:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="roads_accuracy",
         title="Held-out accuracy of a reward model and of DPO's implicit reward",
         alt=(

@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from toymodel.paper.claims import DEGRADATION, DISPERSION, DROP, claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.roads.contest_methods import METHODS, ORACLE
 from toymodel.roads.contest_picture import draw
 from toymodel.roads.contest_runs import (
@@ -28,6 +26,8 @@ from toymodel.roads.contest_runs import (
     learned_rewards,
 )
 from toymodel.roads.contest_worlds import CONDITIONS, make
+from toymodel.studies.claims import DEGRADATION, DISPERSION, DROP, claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 
 #: Divergences at which the frontier is read (nats).
 DIVERGENCES = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0)
@@ -203,7 +203,7 @@ def table(found: xr.Dataset) -> str:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="rm_vs_dpo",
         title="Preference losses against reward models with policy optimisation",
         alt=(

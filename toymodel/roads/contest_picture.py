@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodel.attribution.effects import estimate
-from toymodel.paper.claims import DEGRADATION
 from toymodel.plots.style import legend_below, new_figure, style
+from toymodel.studies.claims import DEGRADATION
 
 #: Method -> colour, line and marker: preference losses in warm colours, rewards in blue.
 _LOOKS = {

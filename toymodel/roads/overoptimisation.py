@@ -14,12 +14,12 @@ import numpy as np
 import xarray as xr
 
 from toymodel import worlds
-from toymodel.paper.claims import claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy
 from toymodel.roads.overoptimisation_picture import draw
 from toymodel.roads.overoptimisation_runs import PATHS, trace
 from toymodel.scenarios import build
+from toymodel.studies.claims import claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.worlds import World
 
 #: The worlds: a seed each.
@@ -265,7 +265,7 @@ def _row(found: xr.Dataset) -> list[str]:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="roads_overoptimisation",
         title="True against learnt reward, the harder the learnt one is pursued",
         alt=(

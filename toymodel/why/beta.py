@@ -13,10 +13,10 @@ import xarray as xr
 from toymodel import gradients, optimisers, sweeps
 from toymodel.attribution import estimate
 from toymodel.losses import DPO, PairBatch
-from toymodel.paper.claims import DEGRADATION, claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.scenarios import both_on_policy
+from toymodel.studies.claims import DEGRADATION, claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.sweeps import Sweep, geomspace
 from toymodel.why.beta_picture import draw
 
@@ -176,7 +176,7 @@ def compare(found: xr.Dataset) -> list[Claim]:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_beta",
         title="Beta from 0.01 to 10: nothing happens at 1",
         alt=("Drop, degradation and margin over beta from 0.01 to 10, smooth across 1."),

@@ -15,11 +15,11 @@ import xarray as xr
 from toymodel import optimisers, scenarios, sweeps
 from toymodel.attribution import Switches, attribute, estimate
 from toymodel.losses import DPO
-from toymodel.paper.claims import DEGRADATION, claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
 from toymodel.scenarios import Scenario
+from toymodel.studies.claims import DEGRADATION, claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.sweeps import Axis, Sweep
 from toymodel.why import chosen_depth
 from toymodel.why.chosen_picture import draw
@@ -239,7 +239,7 @@ def _net(found: xr.Dataset) -> xr.DataArray:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_chosen",
         title="Why the chosen falls with one hidden layer: Adam's memory, other prompts' pairs",
         alt=(

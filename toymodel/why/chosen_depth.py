@@ -7,11 +7,11 @@ import numpy as np
 import xarray as xr
 
 from toymodel import optimisers, scenarios, sweeps
-from toymodel.paper.claims import DEGRADATION, DROP, claim, with_interval
-from toymodel.paper.report import Claim
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.policies import MLP
 from toymodel.scenarios import Scenario
+from toymodel.studies.claims import DEGRADATION, DROP, claim, with_interval
+from toymodel.studies.study import Claim
 from toymodel.sweeps import Axis, Sweep
 
 NETWORK = MLP(hidden=(100, 100))

@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodel.paper.claims import DEGRADATION
 from toymodel.plots.style import CHOSEN, OUTSIDE, REJECTED, new_figure, style
+from toymodel.studies.claims import DEGRADATION
 
 _COLOURS = {
     "Adam": REJECTED,

@@ -14,9 +14,9 @@ import xarray as xr
 
 from toymodel import worlds
 from toymodel.losses import DPO
-from toymodel.paper.claims import DEGRADATION, DISPERSION, claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import MLP, Policy, Tabular
+from toymodel.studies.claims import DEGRADATION, DISPERSION, claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.why.epoch_picture import draw
 from toymodel.why.epoch_runs import MEASURED, schedule, trace
 from toymodel.worlds import Split, World
@@ -204,7 +204,7 @@ def table(found: xr.Dataset) -> str:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_epoch",
         title="Do the effects survive one epoch over many pairs?",
         alt=(

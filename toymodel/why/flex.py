@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from toymodel import scenarios, sweeps
-from toymodel.paper.claims import DEGRADATION, claim, least_claim
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
+from toymodel.studies.claims import DEGRADATION, claim, least_claim
+from toymodel.studies.study import Claim, Study, register
 from toymodel.sweeps import Sweep, paired
 from toymodel.why import flex_rules
 from toymodel.why._shared import of_pairs
@@ -153,7 +153,7 @@ def _on_one_side(values: np.ndarray, where: str, what: str, limit: float, above:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_flex",
         title="Flex-DPO: a force that helps, a clock that helps, and a pace that does not",
         alt=(

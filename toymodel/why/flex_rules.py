@@ -8,8 +8,8 @@ import xarray as xr
 from toymodel import scenarios, sweeps
 from toymodel.attribution import estimate
 from toymodel.losses import FlexDPO
-from toymodel.paper.claims import share
 from toymodel.policies import MLP
+from toymodel.studies.claims import share
 from toymodel.sweeps import Sweep, paired
 from toymodel.why._shared import of_pairs
 from toymodel.why.flex_forces import RULES

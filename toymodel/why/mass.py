@@ -15,13 +15,13 @@ from toymodel import plots, scenarios
 from toymodel.attribution.effects import estimate
 from toymodel.decomposition import grouped
 from toymodel.optimisers import get as optimiser
-from toymodel.paper.claims import DEGRADATION, DISPERSION, DROP, claim
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.plots.pushes import stacked
 from toymodel.plots.style import ROLE_COLOURS
 from toymodel.scenarios import Role
 from toymodel.simulation import simulate
+from toymodel.studies.claims import DEGRADATION, DISPERSION, DROP, claim
+from toymodel.studies.study import Claim, Study, register
 
 _SPLIT = 100  # steps of the run that are split into their parts
 _SPLIT_SEEDS = 8
@@ -158,7 +158,7 @@ def _signed(where: str, what: str, by_seed: xr.DataArray, sign: int) -> Claim:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_mass",
         title="Where the dispersed mass goes",
         alt=(

@@ -12,10 +12,10 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from toymodel._typing import ArrayLike
-from toymodel.paper.claims import claim, least_claim, with_interval
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.policies import Autoregressive, PrefixTabular
 from toymodel.sequences import TokenKind
+from toymodel.studies.claims import claim, least_claim, with_interval
+from toymodel.studies.study import Claim, Study, register
 from toymodel.why.overlap_picture import draw
 from toymodel.why.overlap_runs import SPACE, trained, worlds
 
@@ -231,7 +231,7 @@ def _alone(found: xr.Dataset) -> list[str]:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_overlap",
         title="Does token overlap drag the chosen down?",
         alt=(

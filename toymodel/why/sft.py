@@ -11,10 +11,10 @@ import xarray as xr
 
 from toymodel import optimisers
 from toymodel.attribution import estimate
-from toymodel.paper.claims import claim
-from toymodel.paper.report import Claim, PaperFigure, register
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.scenarios import both_on_policy
+from toymodel.studies.claims import claim
+from toymodel.studies.study import Claim, Study, register
 from toymodel.why import sft_doses, sft_rules
 from toymodel.why.sft_doses import CONDITIONS, EPSILONS, RATES
 from toymodel.why.sft_picture import draw
@@ -142,7 +142,7 @@ def _of_rules(found: xr.Dataset) -> list[Claim]:
 
 
 FIGURE = register(
-    PaperFigure(
+    Study(
         name="why_sft",
         title="The SFT weight: under Adam it acts in weights that DPO leaves alone",
         alt=(

@@ -8,8 +8,8 @@ import xarray as xr
 
 from toymodel import scenarios, sweeps
 from toymodel.losses import SFTDPO
-from toymodel.paper.claims import DEGRADATION, share
 from toymodel.policies import MLP
+from toymodel.studies.claims import DEGRADATION, share
 from toymodel.sweeps import Sweep, paired
 
 WIDTH, BETAS, RATES, STEPS = 32, (0.02, 0.1, 0.3), (1e-4, 1e-3), 2000

@@ -13,9 +13,9 @@ from toymodel.llm.miniature.plan import QUICK, Plan
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.running import run_plan
 from toymodel.llm.tasks import BY_NAME
-from toymodel.paper.report import Claim, Reproduced
 from toymodel.paper.setting import EPOCHS
 from toymodel.storage import writable_folder
+from toymodel.studies.study import Claim, Reproduced
 
 
 def reproduce(

@@ -10,7 +10,7 @@ from toymodel.llm.miniature.plan import SCENARIOS
 from toymodel.llm.miniature.rates import best, rates
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.tasks import BY_NAME
-from toymodel.paper.claims import with_interval
+from toymodel.studies.claims import with_interval
 
 BASE: dict[str, Any] = {"task": "arithmetic", "method": "base"}
 #: What a cell of arithmetic that is trained once has in common with others.

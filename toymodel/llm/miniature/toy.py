@@ -13,9 +13,9 @@ from toymodel.llm.miniature.plan import LOSSES, SCENARIOS
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.tables import ONCE
 from toymodel.llm.miniature.verdicts import sign
-from toymodel.paper.claims import share
 from toymodel.paper.setting import CALIBRATED, EPOCHS
 from toymodel.simulation import simulate
+from toymodel.studies.claims import share
 
 #: What changes from before to after: log pi(y+), log pi(y-) (nats), and the probability outside.
 QUANTITIES = ("chosen", "rejected", "outside")

@@ -6,8 +6,8 @@ import enum
 import numpy as np
 
 from toymodel.attribution.effects import estimate
-from toymodel.paper.claims import with_interval
-from toymodel.paper.report import Claim, cell
+from toymodel.studies.claims import with_interval
+from toymodel.studies.study import Claim, cell
 
 
 class Verdict(enum.Enum):

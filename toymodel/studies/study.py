@@ -1,4 +1,4 @@
-"""What a figure of the paper is here: how to compute, draw and compare it; and their registry."""
+"""What a study is: how to compute, draw and compare one picture; and the registry of studies."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from toymodel._registry import plain
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One number of ours beside the paper's.
+    """One number of ours beside the paper's, or beside an aim.
 
     Args:
         where: the scenario, or the run.
@@ -38,8 +38,8 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
-class PaperFigure:
-    """A figure of the paper: three functions, each of use without the others.
+class Study:
+    """One picture and what it must show: three functions, each of use without the others.
 
     Args:
         name: short name, such as ``fig3``.
@@ -73,7 +73,7 @@ class PaperFigure:
 
 @dataclasses.dataclass(frozen=True)
 class Reproduced:
-    """One reproduced figure.
+    """One picture that was made.
 
     Args:
         name: the figure.
@@ -89,16 +89,16 @@ class Reproduced:
 
 
 #: All figures, by name.
-FIGURES: dict[str, PaperFigure] = {}
+STUDIES: dict[str, Study] = {}
 
 
-def register(figure: PaperFigure) -> PaperFigure:
-    """Make a figure known by its name."""
-    FIGURES[figure.name] = figure
+def register(figure: Study) -> Study:
+    """Make a study known by its name."""
+    STUDIES[figure.name] = figure
     return figure
 
 
-def get(name: str, others: Sequence[str] = ()) -> list[PaperFigure]:
+def get(name: str, others: Sequence[str] = ()) -> list[Study]:
     """The figures that a name stands for, or all; an unknown one is refused with the nearest.
 
     Args:
@@ -109,13 +109,13 @@ def get(name: str, others: Sequence[str] = ()) -> list[PaperFigure]:
         InputError: an unknown name.
     """
     if name == "all":
-        return list(FIGURES.values())
-    group = [figure for figure in FIGURES.values() if figure.group == name.replace("_", "-")]
+        return list(STUDIES.values())
+    group = [figure for figure in STUDIES.values() if figure.group == name.replace("_", "-")]
     key = name.replace("-", "_")
-    if key not in FIGURES and not group:
-        groups = {figure.group for figure in FIGURES.values()} - {""}
-        raise unknown("figure", name, [*FIGURES, *groups, *others, "all"])
-    return group or [FIGURES[key]]
+    if key not in STUDIES and not group:
+        groups = {figure.group for figure in STUDIES.values()} - {""}
+        raise unknown("figure", name, [*STUDIES, *groups, *others, "all"])
+    return group or [STUDIES[key]]
 
 
 def cell(text: str) -> str:

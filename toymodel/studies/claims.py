@@ -6,8 +6,8 @@ from scipy import stats
 
 from toymodel._typing import ArrayLike
 from toymodel.attribution.effects import estimate
-from toymodel.paper.report import Claim
 from toymodel.properties import Thresholds
+from toymodel.studies.study import Claim
 
 _ONSETS = Thresholds()
 #: From here on a change counts as one of the three properties: nats, nats and probability.

@@ -1,4 +1,4 @@
-"""Reproduce the paper: compute each figure, compare it, write picture and caption."""
+"""Make studies: compute each, compare it, write picture and caption."""
 
 import time
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from toymodel._errors import refuse
 from toymodel._version import __version__
-from toymodel.paper.report import FIGURES, Claim, PaperFigure, Reproduced, cell, get
 from toymodel.storage import writable_folder
+from toymodel.studies.study import STUDIES, Claim, Reproduced, Study, cell, get
 
 
 def reproduce(
@@ -21,7 +21,7 @@ def reproduce(
     quick: bool = False,
     progress: bool = True,
 ) -> list[Reproduced]:
-    """Compute, compare and draw figures of the paper.
+    """Compute, compare and draw figures of the paper, maps and findings.
 
     Args:
         names: a figure such as ``"fig3"``, a group such as ``"phase-diagrams"``, or several;
@@ -36,7 +36,7 @@ def reproduce(
     """
     asked = [names] if isinstance(names, str) else names
     named = [figure for name in asked for figure in get(name)]
-    figures = named or [figure for figure in FIGURES.values() if not figure.on_request]
+    figures = named or [figure for figure in STUDIES.values() if not figure.on_request]
     if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
         raise refuse("seeds", seeds, "a whole number >= 1")
     folder = writable_folder(out)
@@ -58,7 +58,7 @@ def reproduce(
     return done
 
 
-def _caption(figure: PaperFigure, claims: Sequence[Claim], seeds: int) -> str:
+def _caption(figure: Study, claims: Sequence[Claim], seeds: int) -> str:
     rows = "\n".join(
         f"| {claim.where} | {cell(claim.what)} | {claim.ours:.3f} "
         f"| {claim.paper} | {claim.verdict} |"
