@@ -47,8 +47,8 @@ def reproduce(
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
     `toymodel reproduce all` makes every picture of this repository, in an hour to an hour and a
-    half on two cores, but for two: models that need a GPU, and the explorer in a browser. It wants a clone
-    and the extra `llm`.
+    half on two cores, but for two: models that need a GPU, and the explorer in a browser. It wants
+    a clone and the extra `llm`.
 
     Parameters
     ----------
