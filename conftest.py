@@ -1,6 +1,7 @@
 """Strict ground rules for every test: float64, no silent rank promotion, warnings are errors."""
 
 import os
+from pathlib import Path
 
 # Tests compile far more than they compute: without optimisation of machine code they take two
 # thirds of the time. What users run is optimised, and CI runs the README's command that way.
@@ -17,6 +18,18 @@ COMMON = {"deadline": None, "print_blob": True}
 hypothesis.settings.register_profile("toymodel", max_examples=30, derandomize=True, **COMMON)
 hypothesis.settings.register_profile("explore", max_examples=500, **COMMON)  # other draws each time
 hypothesis.settings.load_profile("toymodel")
+
+
+#: Tests that take seconds to compile, a node id a line: slow, without a mark in their file.
+SLOW = frozenset((Path(__file__).parent / "tests" / "slow.txt").read_text().splitlines())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what is listed."""
+    for item in items:
+        if item.nodeid in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="module", autouse=True)

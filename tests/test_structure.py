@@ -69,6 +69,13 @@ def test_imports_point_up(path):
     assert wrong_imports(layer, path.read_text()) == []
 
 
+def test_what_is_listed_as_slow_exists():
+    for line in (PACKAGE.parent / "tests" / "slow.txt").read_text().splitlines():
+        path, _, name = line.partition("::")
+        last = name.partition("[")[0].rpartition(".")[2]
+        assert last in (PACKAGE.parent / path).read_text(), line
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
