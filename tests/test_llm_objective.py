@@ -46,7 +46,7 @@ def by_autodiff(loss, policy: Scored, pairs: PairBatch):
         fields |= {"chosen_excess": excess[0], "rejected_excess": excess[1]}
         return jnp.mean(loss.value(PairBatch(**fields)))
 
-    return jax.value_and_grad(mean)(jnp.asarray(policy.log_probs.detach().numpy()))
+    return jax.value_and_grad(mean)(jnp.asarray(policy.log_probs.detach().double().numpy()))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def by_autodiff(loss, policy: Scored, pairs: PairBatch):
 @every_loss
 def test_gradient_is_the_losss_own(name, dtype, tolerance):
     loss, policy, reference = usual(name), model(0, dtype), model(1, dtype)
-    with jax.enable_x64(dtype == torch.float64):
+    with jax.enable_x64(True):
         wanted = needs(loss)
         objective, scored = evaluate(policy, reference, batch(), loss, wanted, 0)
         objective.value.backward(retain_graph=True)
@@ -67,7 +67,7 @@ def test_gradient_is_the_losss_own(name, dtype, tolerance):
             theirs = score(reference, batch())
         pairs = pair_batch(scored, theirs, torch.stack(gaps.chunk(2)).mean(0))
         value, by_token = by_autodiff(loss, scored, pairs)
-    scored.log_probs.backward(torch.as_tensor(np.array(by_token)))
+    scored.log_probs.backward(torch.as_tensor(np.array(by_token), dtype=dtype))
     expected = whole_gradient(policy)
     assert float((ours - expected).norm()) <= tolerance * float(expected.norm())
     np.testing.assert_allclose(float(objective.value.detach()), float(value), rtol=10 * tolerance)

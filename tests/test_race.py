@@ -166,7 +166,7 @@ def test_made_only_on_request(monkeypatch, tmp_path):
             return xr.Dataset()
 
         claims = [Claim("here", "something", 1.0, "1", True)]
-        return Study(name, "", "", compute, lambda _: Figure(), lambda _: claims, **more)
+        return Study(name, "", "", "", compute, lambda _: Figure(), lambda _: claims, **more)
 
     known = {
         "usual": fake("usual"),

@@ -78,7 +78,7 @@ def surrogate(
     References:
         ``docs/llm/README.md`` derives it; it is the chain rule.
     """
-    with _on_the_host(policy.total.dtype):
+    with _on_the_host():
         pairs = pair_batch(policy, reference, mismatched)
         values, chosen, rejected, *beyond = [np.array(part) for part in _evaluate(loss, pairs)]
     weighted = _dot(chosen, rejected, policy.total)
@@ -138,8 +138,8 @@ def _dot(chosen: np.ndarray, rejected: np.ndarray, rows: torch.Tensor) -> torch.
 
 
 @contextlib.contextmanager
-def _on_the_host(dtype: torch.dtype) -> Iterator[None]:
-    """Slopes are a few numbers: on the CPU, in the precision of the log-probabilities."""
+def _on_the_host() -> Iterator[None]:
+    """Slopes are a few numbers: on the CPU, and in float64, so that they add no rounding."""
     host = jax.devices("cpu")[0]
-    with jax.enable_x64(dtype == torch.float64), jax.default_device(host):
+    with jax.enable_x64(True), jax.default_device(host):
         yield

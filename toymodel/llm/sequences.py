@@ -131,6 +131,8 @@ def pair_batch(
     Raises:
         InputError: a log-probability that is not finite.
     """
+    policy = _precise(policy)
+    reference = None if reference is None else _precise(reference)
     theirs = torch.zeros_like(policy.total) if reference is None else reference.total
     values = {
         **_sides("", policy.total),
@@ -144,8 +146,7 @@ def pair_batch(
         values |= {f"{k}_concentration": v for k, v in _sides("", policy.concentration).items()}
     if mismatched is not None:
         values["mismatched_log_ratio"] = mismatched
-    arrays = {name: _as_array(name, value, policy.total.dtype) for name, value in values.items()}
-    return PairBatch(**arrays)
+    return PairBatch(**{name: _as_array(name, value) for name, value in values.items()})
 
 
 def _sides(prefix: str, rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -153,8 +154,18 @@ def _sides(prefix: str, rows: torch.Tensor) -> dict[str, torch.Tensor]:
     return {f"{prefix}chosen": chosen, f"{prefix}rejected": rejected}
 
 
-def _as_array(name: str, value: torch.Tensor, dtype: torch.dtype) -> jax.Array:
-    array = value.detach().to(dtype).cpu().numpy()
+def _precise(scored: Scored) -> Scored:
+    """The same on the host in float64, so that sums over tokens add no rounding."""
+    squares = scored.log_sum_squares
+    return Scored(
+        scored.log_probs.detach().cpu().double(),
+        scored.mask.cpu(),
+        None if squares is None else squares.detach().cpu().double(),
+    )
+
+
+def _as_array(name: str, value: torch.Tensor) -> jax.Array:
+    array = value.detach().cpu().double().numpy()
     if not np.isfinite(array).all():
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise refuse(

@@ -161,7 +161,7 @@ def register(name: str, *, formula: str = "", paper: str = "") -> Callable[[Loss
 
     Example:
         >>> from toymodel.losses import get, number, struct
-        >>> @register("squared_margin", formula="scale (m - 1)^2")
+        >>> @register("square_of_margin", formula="scale (m - 1)^2")
         ... @struct
         ... class SquaredMargin(PreferenceLoss):
         ...     '''Push the margin to one.'''
@@ -171,7 +171,7 @@ def register(name: str, *, formula: str = "", paper: str = "") -> Callable[[Loss
         ...     def slopes(self, pairs):
         ...         slope = 2 * self.scale * (pairs.margin - 1)
         ...         return slope, -slope
-        >>> get("squared_margin", scale=2.0)
+        >>> get("square_of_margin", scale=2.0)
         SquaredMargin(scale=2.0)
     """
 
