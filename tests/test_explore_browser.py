@@ -37,7 +37,12 @@ FLAGS = (
 SERVERS = {"lab": ("jupyterlab", "lab/tree"), "notebook": ("notebook", "notebooks")}
 CELL = "import toymodel as tm\n\nexplorer = tm.explore()\nexplorer"
 PICTURES = "Array.from(document.querySelectorAll('.tm-pictures img')).map(image => image.src)"
-ALL_CHANGED = f"before => {PICTURES}.every((source, at) => source !== before[at])"
+#: All five are there, and others: a page that lays itself out anew has none for a moment.
+ALL_CHANGED = (
+    f"before => {{ const now = {PICTURES};"
+    " return now.length === 5 && now.every((source, at) => source !== before[at]); }"
+)
+DRAWN = "document.querySelector('.tm-message')?.innerText.includes('drawn in')"
 STARTING, PATIENCE = 180_000, 60_000  # ms, on a busy machine
 
 
@@ -64,13 +69,12 @@ class Opened:
 
     def after(self, action):
         """Do something, wait until every picture has changed, and say how long that took (ms)."""
+        self.page.locator(".tm-pictures img").nth(4).wait_for(timeout=PATIENCE)
         before, begun = self.page.evaluate(PICTURES), time.perf_counter()
         action()
         self.page.wait_for_function(ALL_CHANGED, arg=before, timeout=PATIENCE)
         took = 1000 * (time.perf_counter() - begun)
-        self.page.wait_for_function(
-            "document.querySelector('.tm-message').innerText.includes('drawn in')", timeout=PATIENCE
-        )
+        self.page.wait_for_function(DRAWN, timeout=PATIENCE)
         return took
 
     def settle(self, seconds=2.0):
