@@ -106,6 +106,8 @@ def evaluate(
     wanted: frozenset[str],
     pad_token: int,
     theirs: Scored | None = None,
+    *,
+    graph: bool = True,
 ) -> tuple[Objective, Scored]:
     """A loss on one batch, with all that it reads.
 
@@ -117,11 +119,15 @@ def evaluate(
         wanted: what it `needs`.
         pad_token: the number of the padding token.
         theirs: the responses under the reference, where they are known already.
+        graph: keep the policy's graph; else log-probabilities are leaves, for `halves_in_parts`.
 
     Returns:
         The objective, with its graph, and the responses under the policy.
     """
-    policy = score(model, batch, concentration="concentration" in wanted)
+    with torch.set_grad_enabled(graph):
+        policy = score(model, batch, concentration="concentration" in wanted)
+    if not graph:
+        policy.log_probs.requires_grad_()
     if reference is None:
         return surrogate(loss, policy), policy
     log_ratio = None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from toymodel.llm.batches import collate
-from toymodel.llm.gradients import halves
+from toymodel.llm.gradients import halves_in_parts
 from toymodel.llm.loop import evaluate
 from toymodel.llm.miniature.bench import Bench
 from toymodel.llm.miniature.plan import Cell
@@ -57,8 +57,9 @@ class Watch:
             self._needs,
             self._pad,
             self._reference,
+            graph=False,
         )
-        both = halves(objective, policy, self._model.parameters())
+        both = halves_in_parts(objective, policy, self._model, self._batch, batch_size=_PAIRS)
         chosen, rejected = policy.total.detach().chunk(2)
         with torch.no_grad():
             held = score(self._model, self._held_out)
