@@ -114,7 +114,8 @@ def settings_of(module, folder):
         "IPYTHONDIR": "ipython",
     }
     own = {name: str(folder / place) for name, place in places.items()}
-    return {**os.environ, **own, "HOME": str(folder)}
+    optimised = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return {**optimised, **own, "HOME": str(folder)}
 
 
 def notebook_with(cell):
