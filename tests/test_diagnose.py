@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from toymodel import InputError, cli
+from toymodel import InputError, cli, losses
 from toymodel.diagnose import Diagnosis, diagnose, keys, output, rates, read
 from toymodel.diagnose.causes import AGAINST, FITS, POSSIBLE, own_push
 from toymodel.diagnose.curves import windows
@@ -96,7 +96,7 @@ def test_the_callbacks_log_decides_dispersion_and_the_cause():
     own = cause(found, "its own rejected")
     assert own.agrees == FITS
     assert "common prefix" in own.because
-    assert cause(found, "halves cancel").agrees == FITS  # the loss is DPO
+    assert cause(found, "nothing holds").agrees == FITS  # the loss is DPO
     assert found.chosen.since == "since the start"
 
 
@@ -177,6 +177,43 @@ def test_the_newest_state_in_a_folder(tmp_path):
     newer = {**state, "global_step": 101}
     (tmp_path / "trainer_state.json").write_text(json.dumps(newer))
     assert read(tmp_path).path.parent == tmp_path
+
+
+def test_what_the_callback_wrote_comes_first_and_the_state_adds_to_it(tmp_path):
+    evals = [
+        {"step": step, "epoch": step / 6, "eval_rewards/accuracies": 0.5 + step / 200}
+        for step in range(5, 61, 5)
+    ]
+    state = {"global_step": 60, "epoch": 10.0, "log_history": [*WITH_EVALS, *evals]}
+    (tmp_path / "checkpoint-60").mkdir()
+    (tmp_path / "checkpoint-60" / "trainer_state.json").write_text(json.dumps(state))
+    shutil.copy(WATCHED, tmp_path / "properties.jsonl")
+    found, alone = diagnose(tmp_path), diagnose(WATCHED)
+    assert found.log.path == tmp_path / "properties.jsonl"
+    assert verdicts(found) == verdicts(alone)
+    assert found.log.epochs == 10
+    assert cause(found, "each pair seen once").agrees == AGAINST
+    assert any("Held-out accuracy rises" in text for text in found.harm)
+    assert "checkpoint-60/trainer_state.json" in found.notes[0]
+    assert not alone.harm
+
+
+@pytest.mark.parametrize(
+    ("loss", "agrees"),
+    [
+        ("dpo", FITS),
+        (losses.FlexDPO(0.1, 0.05), AGAINST),
+        (losses.FlexDPO(0.05, 0.1), FITS),  # the wrong way: it pushes them up
+        (losses.SFTDPO(gamma=0.0), FITS),
+        ("kto", POSSIBLE),
+    ],
+)
+def test_what_holds_the_outside_goes_by_the_loss(tmp_path, loss, agrees):
+    loss = losses.get(loss)
+    header, *rest = WATCHED.read_text().splitlines()
+    said = {**json.loads(header), "loss": repr(loss), "force": losses.traits(loss).force.value}
+    (tmp_path / "log.jsonl").write_text("\n".join([json.dumps(said), *rest]))
+    assert cause(diagnose(tmp_path), "nothing holds").agrees == agrees
 
 
 def test_a_folder_with_one_other_log(tmp_path):
@@ -521,8 +558,8 @@ def test_own_push_is_the_first_order_change_of_the_chosen():
         ({"epoch": LINE}, "each pair seen once", FITS),
         ({"epoch": LINE}, "other prompts' pairs", AGAINST),
         ({"epoch": 5 * LINE}, "each pair seen once", AGAINST),
-        ({"nll_loss": LINE}, "halves cancel", AGAINST),
-        ({}, "halves cancel", POSSIBLE),
+        ({"nll_loss": LINE}, "nothing holds", AGAINST),
+        ({}, "nothing holds", POSSIBLE),
         ({}, "its own rejected", POSSIBLE),
         (
             {
@@ -570,6 +607,21 @@ def test_a_satisfied_margin_explains_little_movement(tmp_path):
     found = of(tmp_path, **still, **{"rewards__margins": 5 * np.sqrt(LINE)})
     assert verdicts(found)["drop"] == "no"
     assert [x.agrees for x in found.causes] == [FITS]
+
+
+def test_dispersion_alone_has_a_cause(tmp_path):
+    outside = {"outside": 0.1 + 0.6 * LINE + NOISE[2] / 20}
+    found = of(tmp_path, **pair(3 * LINE), **outside)
+    assert verdicts(found)["degradation"] == "no"
+    assert [x.name for x in found.causes] == ["nothing holds other responses down"]
+    assert found.first_changes
+
+
+def test_a_satisfied_loss_shows_in_its_slopes(tmp_path):
+    still = {"logps__chosen": -9 + NOISE[0] / 9, "logps__rejected": -9 + NOISE[1] / 9}
+    for left, expected in ((0.02, [FITS]), (0.9, [])):
+        slopes = {"slopes__chosen": -0.1 * (1 + (left - 1) * np.sqrt(LINE))}
+        assert [x.agrees for x in of(tmp_path, **still, **slopes).causes] == expected
 
 
 # Picture and command.
@@ -623,6 +675,18 @@ def test_the_command_prints_and_draws_beside_the_log(run, tmp_path):
     assert max(map(len, out.splitlines()[1:])) <= 100
     assert (tmp_path / "trainer_state.diagnosis.png").stat().st_size > 10_000
     assert "Dotted" in err
+
+
+def test_an_archived_log_is_diagnosed_without_a_picture(run, tmp_path, monkeypatch):
+    def closed(folder):
+        raise InputError(f"out: {folder} cannot be written")
+
+    monkeypatch.setattr("toymodel.cli.diagnosis.writable_folder", closed)
+    code, out, err = run(FALLS)
+    assert code == 0
+    assert "degradation  YES" in out
+    assert "No picture" in err
+    assert "--out" in err
 
 
 def test_the_command_gives_json(run, tmp_path):

@@ -1,7 +1,10 @@
 """The callback in the installed TRL: what it logs, what it costs, and that it disturbs nothing."""
 
+import dataclasses
+import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import toymodel as tm
 from tests.llm_models import ROWS, WORDS, model, tokenizer
 from tests.test_llm_trainer import logs, offline, trainer
 from toymodel.llm import batches, measuring, overlap, probes
+from toymodel.llm import callback as module
 from toymodel.llm.journal import Journal
 from toymodel.llm.loop import evaluate
 from toymodel.llm.objective import needs
@@ -164,13 +168,34 @@ def test_a_run_that_goes_on_watches_the_same(tmp_path):
                 assert two[key] == pytest.approx(value, rel=1e-5, abs=1e-7), key
 
 
-def test_the_default_interval_keeps_its_share(tmp_path):
+def test_the_default_interval_keeps_its_share(tmp_path, monkeypatch):
+    """By a clock that moves by a second whenever it is read: a record takes as long as a step."""
+    clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
     made, watcher = watched(tmp_path, loss="dpo", steps=60, callback={"every": None})
+    monkeypatch.setattr(module, "time", clock)
     made.train()
     steps = [record["step"] for record in records(watcher.path)[1:]]
-    assert steps[0] == 0
-    assert steps[-1] == 60
-    assert len(steps) < 40  # each costs more than a step of so small a model
+    assert steps == [0, 20, 40, 60]  # 1 / 20 of the time; every tenth step would be 1 / 10
+
+
+def test_a_second_training_is_another_run(tmp_path):
+    made, watcher = watched(tmp_path, loss="dpo", steps=4)
+    made.train()
+    first = watcher.path.read_text()
+    made.train()
+    assert (tmp_path / "properties.1.jsonl").read_text() == first
+    assert records(watcher.path)[1]["step"] == 0
+
+
+def test_pairs_of_one_prompt_are_one_group():
+    alike = [PAIRS[0], dataclasses.replace(PAIRS[1], prompt=PAIRS[0].prompt), *PAIRS[2:]]
+    found = {p.name: p for p in probes.standard_probes(model(), alike, samples=2, **OPTIONS)}
+    assert found["chosen"].groups == (0, 0, 1, 2)
+    assert found["sampled"].groups == (0, 0, 0, 0, 1, 1, 2, 2)
+    assert found["other_chosen"].responses[:2] == (alike[2].chosen, alike[2].chosen)
+    alone = [dataclasses.replace(pair, prompt=PAIRS[0].prompt) for pair in PAIRS]
+    found = {p.name for p in probes.standard_probes(model(), alone, samples=2, **OPTIONS)}
+    assert "other_chosen" not in found
 
 
 def test_probes():

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from toymodel import diagnose as tool
+from toymodel._errors import InputError
 from toymodel.cli.options import OK, Json, as_json
 from toymodel.diagnose.output import save
 from toymodel.storage import writable_folder
@@ -22,7 +23,8 @@ def diagnose(
     """Say which of the three properties a training log shows, since when, and what to change.
 
     Reads Transformers' and TRL's trainer_state.json, JSONL (TRL's metrics, toymodel's callback,
-    Weights and Biases' exports) and CSV; of a folder, the newest state. Needed are
+    Weights and Biases' exports) and CSV; of a folder, what the callback wrote, with held-out pairs
+    of the trainer's state beside it, or else the newest state. Needed are
     log-probabilities (logps/chosen, logps/rejected) or rewards of both halves at eight steps or
     more. Every number has an interval: what noise may explain is called undecided.
 
@@ -49,11 +51,18 @@ def diagnose(
         Draw both halves with their onsets, as LOG.diagnosis.png.
     """
     found = tool.diagnose(log, beta=beta, run=run)
-    folder = None
-    if picture:
-        folder = writable_folder(found.log.path.parent if out is None else out)
+    own = found.log.path.parent
+    folder = writable_folder(out) if picture and out is not None else own
     print(as_json(found.as_data()) if json else found.text())
-    if folder is not None:
-        place = save(found.picture(), folder / f"{found.log.path.stem}.diagnosis.png")
-        print(f"\nSaved {place}\n{found.caption()}", file=sys.stderr)
+    if not picture:
+        return OK
+    try:
+        name = f"{found.log.path.stem}.diagnosis.png"
+        place = save(found.picture(), writable_folder(folder) / name)
+    except InputError:  # an archived run's folder is often closed, and its diagnosis is known
+        if out is not None:
+            raise
+        print(f"\nNo picture: {own} cannot be written; say where with --out.", file=sys.stderr)
+        return OK
+    print(f"\nSaved {place}\n{found.caption()}", file=sys.stderr)
     return OK

@@ -16,10 +16,9 @@ FITS, POSSIBLE, AGAINST = "fits", "possible", "speaks against it"
 TOY = "found in the toy, not measured on language models"
 
 _ONE_EPOCH = 1.05
-_SATURATED = 3.0  # units of reward: DPO's slope is then below a twentieth of its first
+_SATURATED = 3.0  # units of reward: DPO's slope is then below a tenth of its first
+_SATURATED_SLOPE = 0.1  # of the first
 _FEWEST = 4  # records with gradients
-#: Losses that push everything outside the pair down.
-_HOLDING = ("SFTDPO(", "FlexDPO(", "FlexSFTDPO(")
 _SHARED = {
     "common_prefix": "common prefix",
     "common_later": "common part after the split",
@@ -50,17 +49,27 @@ class Cause:
 
 
 def causes(
-    log: Log, chosen: Half, drop: Finding, degradation: Finding, held_out: str
+    log: Log,
+    chosen: Half,
+    drop: Finding,
+    degradation: Finding,
+    dispersion: Finding,
+    held_out: str,
 ) -> tuple[Cause, ...]:
-    """Causes of a fall of the chosen, those that fit first; else why little moved, if that shows.
+    """Causes of a fall of the chosen, or of dispersion, those that fit first.
+
+    Where there is neither: why little moved, if that shows.
 
     Args:
         log: the log.
         chosen: the chosen's curve.
         drop: what was found about the rejected.
         degradation: what was found about the chosen.
+        dispersion: what was found about the mass outside.
         held_out: how held-out accuracy moved: "rises", "falls" or "" (not known).
     """
+    if dispersion.verdict == YES and degradation.verdict != YES:
+        return (_nothing_holds(log),)
     if degradation.verdict != YES or chosen.windows is None:
         satisfied = _saturation(log)
         return (satisfied,) if drop.verdict == NO and satisfied.agrees == FITS else ()
@@ -147,7 +156,11 @@ def _own_pair(log: Log, peak: float) -> Cause:
 def _shared_tokens(track: Track) -> tuple[str, str] | None:
     """Whether the fall is in the tokens that chosen and rejected share; None: not logged."""
     curves = {kind: track.curve(f"tokens/chosen_{kind}") for kind in _SHARED}
-    falls = {k: windows(*x).fall() for k, x in curves.items() if len(x[0]) >= LEAST_RECORDS}
+    falls = {
+        kind: windows(*curve, limit=not track.steady).fall()
+        for kind, curve in curves.items()
+        if len(curve[0]) >= LEAST_RECORDS
+    }
     own = falls.pop("own", None)
     if own is None or not falls:
         return None
@@ -175,12 +188,19 @@ def _halves(track: Track, peak: float) -> tuple[str, str]:
 
 
 def _nothing_holds(log: Log) -> Cause:
-    is_held = "nll_loss" in log.main.metrics or log.loss.startswith(_HOLDING)
-    named = f"the loss is {log.loss}" if log.loss else ""
+    has_sft = "nll_loss" in log.main.metrics
+    force = log.force or ("none" if log.loss.startswith("DPO(") else "")
+    is_held = has_sft or force == "concentrates"
+    does = {
+        "none": ", whose halves cancel",
+        "concentrates": ", which pushes them down",
+        "disperses": ", which pushes them up",
+    }.get(force, "")
+    named = f"the loss is {log.loss}{does}" if log.loss else ""
     return Cause(
-        name="DPO's halves cancel, so nothing holds other responses down",
-        agrees=AGAINST if is_held else FITS if log.loss.startswith("DPO(") else POSSIBLE,
-        because=named or f"{'an' if is_held else 'no'} SFT term is logged",
+        name="nothing holds other responses down",
+        agrees=AGAINST if is_held else FITS if force in ("none", "disperses") else POSSIBLE,
+        because=named or f"{'an' if has_sft else 'no'} SFT term is logged",
         change=(
             "A larger SFT weight, or a smaller beta_rejected."
             if is_held
@@ -193,13 +213,26 @@ def _nothing_holds(log: Log) -> Cause:
 
 def _saturation(log: Log) -> Cause:
     """Little moved: is the loss satisfied already?"""
-    step, margin = log.main.curve("rewards/margins")
-    known = len(step) >= LEAST_RECORDS
-    end = float(windows(step, margin).mean[-1]) if known else math.nan
+    agrees, because = _satisfied(log.main)
     return Cause(
         name="the margin satisfies the loss early (large beta)",
-        agrees=POSSIBLE if not known else FITS if end > _SATURATED else AGAINST,
-        because=f"the margin of rewards ends at {end:.2g}" if known else "no margins are logged",
+        agrees=agrees,
+        because=because,
         change="If the rejected should fall further: a smaller beta.",
         pages=("docs/why/beta.md",),
     )
+
+
+def _satisfied(track: Track) -> tuple[str, str]:
+    """Whether margins are large at the end, or else the loss's slope small."""
+    step, margin = track.curve("rewards/margins")
+    if len(step) >= LEAST_RECORDS:
+        end = float(windows(step, margin).mean[-1])
+        agrees = FITS if end > _SATURATED else AGAINST
+        return agrees, f"the margin of rewards ends at {end:.2g}"
+    step, slope = track.curve("slopes/chosen")
+    if len(step) >= LEAST_RECORDS and slope[0]:
+        left = float(windows(step, slope).mean[-1] / slope[0])
+        agrees = FITS if left < _SATURATED_SLOPE else AGAINST
+        return agrees, f"the loss's slope in the chosen ends at {left:.2g} of its first"
+    return POSSIBLE, "neither margins nor slopes are logged"

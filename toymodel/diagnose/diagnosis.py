@@ -104,9 +104,7 @@ def diagnose(
     log = path if isinstance(path, Log) else read(path, run=run)
     known, source = beta_of(log, beta)
     limits = Thresholds() if limits is None else limits
-    chosen, rejected = (
-        half(log.main, name, known, watched=log.watched) for name in ("chosen", "rejected")
-    )
+    chosen, rejected = (half(log.main, name, known) for name in ("chosen", "rejected"))
     largest = max(_largest(chosen), _largest(rejected))
     fell = drop(rejected, limits)
     degraded = degradation(chosen, limits, largest)
@@ -120,7 +118,7 @@ def diagnose(
         rejected=rejected,
         findings=(fell, degraded, dispersed),
         harm=(*held_out, *_malformed(log.main)),
-        causes=causes(log, chosen, fell, degraded, accuracy),
+        causes=causes(log, chosen, fell, degraded, dispersed, accuracy),
         cannot_tell=_cannot_tell(log, chosen, dispersed, accuracy),
         notes=(*log.notes, *_outliers(chosen), *_outliers(rejected)),
     )

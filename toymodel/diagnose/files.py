@@ -10,6 +10,7 @@ from typing import Any
 from toymodel._errors import InputError, refuse
 
 STATE = "trainer_state.json"
+WATCHED = "properties.jsonl"  # what toymodel's callback writes
 _KINDS = (".json", ".jsonl", ".csv")
 _EXPECTED = "a trainer_state.json, a .jsonl or .csv log, or a folder with one"
 
@@ -19,8 +20,9 @@ Record = dict[str, Any]
 def find(path: str | Path) -> Path:
     """The log that a path names: itself, or the newest one in a folder.
 
-    A folder's own ``trainer_state.json`` and those of its ``checkpoint-N`` folders compete, and the
-    one that was trained longest wins; without any, the folder's only .jsonl or .csv file is taken.
+    What toymodel's callback wrote comes first: its pairs stay the same. Else a folder's own
+    ``trainer_state.json`` and those of its ``checkpoint-N`` folders compete, and the one that was
+    trained longest wins; without any, the folder's only .jsonl or .csv file is taken.
 
     Args:
         path: a file or a folder.
@@ -33,10 +35,10 @@ def find(path: str | Path) -> Path:
         raise refuse("log", str(place), f"{_EXPECTED}; nothing is there")
     if not place.is_dir():
         return place
-    checkpoints = sorted(place.glob(f"checkpoint-*/{STATE}"), key=_checkpoint_step)
-    states = [*checkpoints[-1:], *([place / STATE] if (place / STATE).exists() else [])]
-    if states:
-        return max(states, key=_trained_steps)  # the later of two equals would be a copy
+    if (place / WATCHED).exists():
+        return place / WATCHED
+    if (state := state_in(place)) is not None:
+        return state
     others = sorted(x for x in place.iterdir() if x.suffix in _KINDS[1:])
     if len(others) == 1:
         return others[0]
@@ -44,6 +46,13 @@ def find(path: str | Path) -> Path:
         names = ", ".join(x.name for x in others)
         raise refuse("log", str(place), f"one log; the folder has {names}", "name the file")
     raise refuse("log", str(place), f"{_EXPECTED}; the folder has none")
+
+
+def state_in(folder: Path) -> Path | None:
+    """The trainer state of a folder that was trained longest, its checkpoints' included."""
+    checkpoints = sorted(folder.glob(f"checkpoint-*/{STATE}"), key=_checkpoint_step)
+    states = [*checkpoints[-1:], *([folder / STATE] if (folder / STATE).exists() else [])]
+    return max(states, key=_trained_steps, default=None)  # the later of two equals is a copy
 
 
 def records(path: Path) -> tuple[list[Record], dict[str, Any], list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from toymodel.diagnose.curves import LEAST_RECORDS, Interval, Windows, windows
 from toymodel.diagnose.log import Track
-from toymodel.diagnose.series import NATS, REWARD, Half
+from toymodel.diagnose.series import NATS, Half
 from toymodel.properties import Thresholds
 
 YES, NO, UNDECIDED, NOT_IN_LOG = "yes", "no", "undecided", "not in the log"
@@ -49,21 +49,25 @@ class Finding:
 
 
 def drop(half: Half, limits: Thresholds) -> Finding:
-    """Whether the rejected fell tenfold (the onset of the three properties' own definition)."""
+    """Whether the rejected fell tenfold, or as far as the limits say.
+
+    In other units than nats a sequence any fall that is certain counts.
+    """
     cut = half.windows
     if cut is None:
         return _too_few("drop", half)
     change = cut.change()
     size = Interval(-change.size, -change.high, -change.low)
-    least = limits.drop if half.unit != REWARD else 0.0
+    least = float(limits.drop) if half.unit == NATS else 0.0
+    far = "tenfold" if math.isclose(least, math.log(10), rel_tol=1e-6) else f"{least:.3g} nats"
     falls = cut.mean[0] - cut.mean
     since, certain = _first(cut, falls > least, 0), _first(cut, falls - cut.margin[0] > least, 0)
     verdict = YES if size.low > least else NO if size.high < max(least, 1e-9) else UNDECIDED
     told = f"The rejected {_moved(change, half.unit)} {half.since}"
     judged = {
-        YES: f"more than tenfold since step {since:g}" if least else f"since step {since:g}",
-        NO: "less than tenfold" if least else "no fall",
-        UNDECIDED: "whether tenfold is undecided" if least else "a fall is undecided",
+        YES: f"more than {far} since step {since:g}" if least else f"since step {since:g}",
+        NO: f"less than {far}" if least else "no fall",
+        UNDECIDED: f"whether {far} is undecided" if least else "a fall is undecided",
     }
     return Finding(
         "drop", verdict, size, half.unit, since, certain, _NAN, f"{told}: {judged[verdict]}."
@@ -75,13 +79,13 @@ def degradation(half: Half, limits: Thresholds, largest: float) -> Finding:
 
     Args:
         half: the chosen's curve.
-        limits: what counts; in units of reward any fall that is certain does.
+        limits: what counts, in nats a sequence; in other units any fall that is certain does.
         largest: the largest change of either half, for scale.
     """
     cut = half.windows
     if cut is None:
         return _too_few("degradation", half)
-    least = limits.degradation if half.unit != REWARD else 0.0
+    least = float(limits.degradation) if half.unit == NATS else 0.0
     size, peak = cut.fall(), cut.peak
     falls = cut.mean[peak] - cut.mean
     sure = np.array([cut.fall(end).low for end in range(len(cut.mean))])
@@ -131,7 +135,7 @@ def dispersion(track: Track, chosen: Finding, limits: Thresholds) -> Finding:
         text += lost if chosen.verdict == YES else ""
         return Finding("dispersion", NOT_IN_LOG, _UNKNOWN, "", _NAN, _NAN, _NAN, text)
     step, value = track.curve(measure.name)
-    cut = windows(step, -value if measure.rises else value)
+    cut = windows(step, -value if measure.rises else value, limit=not track.steady)
     least = limits.dispersion if measure.is_mass else limits.degradation
     size, peak = cut.fall(), cut.peak
     sure = np.array([cut.fall(end).low for end in range(len(cut.mean))])
@@ -191,7 +195,9 @@ def _can_see(track: Track, measure: _Measure) -> bool:
 def change_of(track: Track, name: str) -> Interval | None:
     """From the first to the last window of a metric; None with fewer than eight records."""
     step, value = track.curve(name)
-    return windows(step, value).change() if len(step) >= LEAST_RECORDS else None
+    if len(step) < LEAST_RECORDS:
+        return None
+    return windows(step, value, limit=not track.steady).change()
 
 
 def _receivers(track: Track) -> str:

@@ -25,10 +25,12 @@ class Track:
     Args:
         step: steps of the records, [record], increasing.
         metrics: by name, each [record]; NaN where a record does not have it.
+        steady: its pairs stay the same, so that nothing in it is noise of batches.
     """
 
     step: np.ndarray
     metrics: dict[str, np.ndarray]
+    steady: bool = False
 
     @property
     def has_pairs(self) -> bool:
@@ -53,6 +55,8 @@ class Log:
         epochs: passes over the data at the last record; NaN: not logged.
         beta: where the log says it; NaN elsewhere.
         loss: as toymodel's callback writes it down, `DPO(beta=0.1)`; "": not logged.
+        force: what that loss does to responses outside the pair, likewise: "none", "concentrates",
+            "disperses" and so on, as `toymodel.losses.traits` has it; "": not logged.
         notes: what was amiss, and what was done about it.
     """
 
@@ -61,13 +65,9 @@ class Log:
     held_out: Track
     epochs: float
     beta: float
-    loss: str
-    notes: tuple[str, ...]
-
-    @property
-    def watched(self) -> bool:
-        """Whether toymodel's callback wrote it: its pairs stay the same, without batch noise."""
-        return bool(self.loss)
+    loss: str = ""
+    force: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def main(self) -> Track:
@@ -87,8 +87,9 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
     """Read a training log.
 
     Args:
-        path: `trainer_state.json`, another JSON list of records, JSONL or CSV; or a folder: the
-            newest of its trainer states, or its only .jsonl or .csv file.
+        path: `trainer_state.json`, another JSON list of records, JSONL or CSV; or a folder: what
+            toymodel's callback wrote there, with held-out pairs and epochs of the trainer's state
+            beside it; else the newest of its trainer states, or its only .jsonl or .csv file.
         run: which run, from 1, where a file holds several one after the other.
 
     Returns:
@@ -109,6 +110,8 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
     entries = _entries(raw, notes)
     entries = _resumed(_one_run(source, entries, run), notes)
     tracks = [_track(entries, held_out, notes) for held_out in (False, True)]
+    if Path(path).is_dir() and source.name == files.WATCHED and not tracks[1].metrics:
+        tracks[1], state = _beside(source, notes)
     if not any(track.has_pairs for track in tracks):
         raise _without_keys(source, raw, tracks, notes)
     if not tracks[0].has_pairs:
@@ -116,6 +119,8 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
     epochs = [values for key, values in tracks[0].metrics.items() if key == "epoch"]
     told = _number(state.get("epoch")) or math.nan
     last_epoch = float(np.nanmax(epochs[0])) if epochs else told
+    loss = _of_header(raw, "loss")
+    tracks[0] = dataclasses.replace(tracks[0], steady=bool(loss))  # the callback watches the same
     beta = tracks[0].metrics.get("beta", np.empty(0))
     known = np.unique(beta[np.isfinite(beta)])
     return Log(
@@ -124,9 +129,29 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
         held_out=tracks[1],
         epochs=last_epoch,
         beta=float(known[0]) if len(known) == 1 else math.nan,
-        loss=next((str(record.get("loss")) for record in raw if "toymodel" in record), ""),
+        loss=loss,
+        force=_of_header(raw, "force"),
         notes=tuple(notes),
     )
+
+
+def _of_header(raw: Sequence[files.Record], key: str) -> str:
+    """What toymodel's callback says of the run; "": nothing."""
+    return next((str(record.get(key, "")) for record in raw if "toymodel" in record), "")
+
+
+def _beside(source: Path, notes: list[str]) -> tuple[Track, dict[str, Any]]:
+    """Held-out pairs and what the trainer's own state says, of the run that was watched."""
+    where = files.state_in(source.parent)
+    if where is None:
+        return Track(np.empty(0), {}), {}
+    raw, state, amiss = files.records(where)
+    notes.append(
+        f"Read {source.name}, whose pairs stay the same; held-out pairs and epochs are from "
+        f"{where.relative_to(source.parent)}."
+    )
+    notes += amiss
+    return _track(_resumed(_entries(raw, []), []), True, notes), state
 
 
 def _entries(raw: Sequence[files.Record], notes: list[str]) -> list[_Entry]:

@@ -65,7 +65,7 @@ def synthetic(truth: str, noise: str, records: int, seed: int) -> tuple[Log, flo
     }
     nothing = Track(np.empty(0), {})
     track = Track(np.arange(1.0, records + 1), metrics)
-    log = Log(Path("synthetic"), track, nothing, math.nan, math.nan, "", ())
+    log = Log(Path("synthetic"), track, nothing, math.nan, math.nan)
     return log, far if kind == "falls" else 0.0
 
 

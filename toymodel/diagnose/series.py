@@ -73,7 +73,7 @@ def beta_of(log: Log, beta: float | None) -> tuple[float, str]:
     return float(f"{1 / inverse:.2g}"), f"read off the log, within {100 * error / inverse:.1f} %"
 
 
-def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half:
+def half(track: Track, name: str, beta: float) -> Half:
     """The best curve that a track has of one half.
 
     Log-ratios first: the reference is that of the same batch, so they lack the noise of which
@@ -81,10 +81,9 @@ def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half
     Without beta they are rewards, in another unit. Log-probabilities are the last resort.
 
     Args:
-        track: training or held-out.
+        track: training or held-out; in a steady one a record at step 0 is exactly the start.
         name: chosen or rejected.
         beta: NaN: unknown.
-        watched: the pairs stay the same, so that a record at step 0 is exactly their start.
     """
     reward = track.curve(f"rewards/{name}")
     log_prob = track.curve(f"logps/{name}")
@@ -94,7 +93,7 @@ def half(track: Track, name: str, beta: float, *, watched: bool = False) -> Half
         return _half(name, "log-ratio", NATS, reward[0], reward[1] / beta, 0.0)
     if not use_reward:
         unit = PER_TOKEN if "log_odds_ratio" in track.metrics else NATS  # ORPO takes token means
-        start = float(log_prob[1][0]) if watched and log_prob[0][0] == 0 else None
+        start = float(log_prob[1][0]) if track.steady and log_prob[0][0] == 0 else None
         after = slice(0 if start is None else 1, None)
         return _half(name, "log-probability", unit, log_prob[0][after], log_prob[1][after], start)
     return _half(name, "reward", REWARD, *reward, 0.0)

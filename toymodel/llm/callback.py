@@ -16,6 +16,7 @@ from toymodel.llm.journal import Journal
 from toymodel.llm.measuring import Checker
 from toymodel.llm.probes import Probe
 from toymodel.llm.watching import Watcher
+from toymodel.losses import traits
 
 _LOG = logging.getLogger("toymodel")
 _SHARE = 0.06  # of a run's time that watching may take where `every` is left out
@@ -39,14 +40,17 @@ class PropertiesCallback(TrainerCallback):
         probes: more probes, such as `toymodel.llm.rephrased`, beside the standard ones.
         watch: how many pairs of the training data are watched, or which (their numbers).
         every: steps between records. Default: the least of 1, 2, 5, 10, 20, ... for which
-            records take less than 6 % of the time, found by timing the first steps.
-        gradients_every: records between those with gradients in parameters; 0: never.
+            records take less than 6 % of the time, found by timing the first steps. Samples are
+            drawn and the first record is made before them, which is not in this share.
+        gradients_every: records between those with gradients in parameters, which hold two more
+            gradients of all trained parameters in memory; 0: never.
         samples: samples a prompt before training, whose mass is followed; 0: none.
         checker: prompt and answer, as texts -> whether the answer is well-formed.
         max_new_tokens: longest sampled answer. Default: that of the watched pairs.
         batch_size: responses whose graph is in memory at once, for gradients in parameters.
             Default: the trainer's pairs a device.
-        path: of the file. Default: ``properties.jsonl`` in the trainer's output folder.
+        path: of the file. Default: ``properties.jsonl`` in the trainer's output folder. One that
+            an earlier run left there is kept under a number, ``properties.1.jsonl``.
         limits: what counts as an onset.
         seed: of samples and random strings.
 
@@ -90,9 +94,14 @@ class PropertiesCallback(TrainerCallback):
         )
         where = Path(trainer.args.output_dir) / "properties.jsonl" if path is None else Path(path)
         self._journal = Journal(where)
-        self._alarms = Alarms(limits)
+        self._limits = limits
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing has been seen yet: a trainer may train more than once."""
+        self._alarms = Alarms(self._limits)
         self._records = 0
-        self._spent = self._began = 0.0
+        self._spent = self._began = self._looked = 0.0
         self._warm: list[float] = []
         self._chosen = self.every
 
@@ -110,6 +119,8 @@ class PropertiesCallback(TrainerCallback):
         """Look at the model before it is trained, or read what was seen then."""
         if not state.is_world_process_zero:
             return
+        self._begin()
+        start = time.perf_counter()
         probes_path = self.path.with_suffix(".probes.json")
         if state.global_step and self.path.exists():
             records = self._journal.go_on(state.global_step)
@@ -122,13 +133,16 @@ class PropertiesCallback(TrainerCallback):
                 _LOG.warning(
                     "watching begins at step %d, with what the model says there", state.global_step
                 )
+            self._journal.set_aside()
             self._watcher.look(probes_path.parent)
             self._watcher.save(probes_path)
-            settings = {"watched": self._watcher.count, "loss": repr(self._watcher.loss)}
+            loss = self._watcher.loss
+            settings = {"watched": self._watcher.count, "loss": repr(loss)}
+            settings["force"] = traits(loss).force.value  # on what is outside the pair
             self._journal.begin({"toymodel": __version__, **settings, "every": self.every})
             self._record(state.global_step)
         self._began = time.perf_counter()
-        self._spent = 0.0
+        self._spent, self._looked = 0.0, self._began - start
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Record, where it is time to."""
@@ -146,15 +160,18 @@ class PropertiesCallback(TrainerCallback):
         """Say what watching cost."""
         if state.is_world_process_zero and state.global_step:
             whole_time = time.perf_counter() - self._began
-            _LOG.info("watching took %.1f %% of the time", 100 * self._spent / whole_time)
+            share = 100 * self._spent / whole_time
+            said = "watching took %.1f s before the first step, and %.1f %% of the time since"
+            _LOG.info(said, self._looked, share)
 
     def _interval(self) -> int:
         """The least interval that keeps within its share, from timed steps and one record."""
         step = (self._warm[-1] - self._warm[0]) / (len(self._warm) - 1)
         start = time.perf_counter()
         self._watcher.numbers(gradients=bool(self._gradients_every))
-        self._spent += time.perf_counter() - start
-        least = (time.perf_counter() - start) / (_SHARE * step)
+        took = time.perf_counter() - start
+        self._spent += took
+        least = took / (_SHARE * step)
         choices = [base * 10**power for power in range(9) for base in _INTERVALS]
         return int(min((choice for choice in choices if choice >= least), default=choices[-1]))
 

@@ -1,5 +1,6 @@
 """A log of numbers as JSON lines: each is on disk as soon as it is known, and a run can go on."""
 
+import itertools
 import json
 import math
 import os
@@ -20,6 +21,13 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+
+    def set_aside(self) -> None:
+        """Keep what an earlier run left in the file, under the first number that is free."""
+        if self.path.exists():
+            numbers = (f".{number}{self.path.suffix}" for number in itertools.count(1))
+            others = (self.path.with_suffix(number) for number in numbers)
+            self.path.rename(next(other for other in others if not other.exists()))
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Start anew with a first line that says what the records are."""

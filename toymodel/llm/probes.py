@@ -27,7 +27,7 @@ class Probe:
         name: for logs: ``greedy``, ``sampled`` and so on.
         prompts: tokens of each response's prompt.
         responses: tokens of each response.
-        groups: which prompt each response belongs to, as a number.
+        groups: which prompt each response belongs to, as a number: equal prompts are one.
     """
 
     name: str
@@ -59,8 +59,9 @@ def standard_probes(
     """The usual probes of a model that is about to be trained on pairs.
 
     ``chosen`` and ``rejected`` are the pairs' own; ``greedy`` the model's likeliest answers and
-    ``sampled`` its samples; ``other_chosen`` and ``other_rejected`` the responses of the next pair;
-    ``permuted`` the chosen's tokens in another order; ``random`` random tokens of that length.
+    ``sampled`` its samples; ``other_chosen`` and ``other_rejected`` the responses of the next pair
+    that has another prompt (none where all prompts are the same); ``permuted`` the chosen's tokens
+    in another order; ``random`` random tokens of that length. Pairs of one prompt are one group.
 
     Args:
         model: before training.
@@ -76,23 +77,24 @@ def standard_probes(
         Ren and Sutherland, "Learning dynamics of LLM finetuning" (2024), whose probes these extend.
     """
     if len(pairs) < 2:
-        raise refuse("pairs", f"{len(pairs)} to watch", "two at least, with different prompts")
+        raise refuse("pairs", f"{len(pairs)} to watch", "two at least")
     random = np.random.default_rng(seed)
     prompts = [pair.prompt for pair in pairs]
     longest = max_new_tokens or max(len(r) for p in pairs for r in (p.chosen, p.rejected))
-    turned = [*pairs[1:], pairs[0]]
+    groups = _groups(prompts)
 
     def each(name: str, responses: Sequence[Tokens]) -> Probe:
-        return Probe(name, tuple(prompts), tuple(responses), tuple(range(len(pairs))))
+        return Probe(name, tuple(prompts), tuple(responses), groups)
 
     found = [
         each("chosen", [pair.chosen for pair in pairs]),
         each("rejected", [pair.rejected for pair in pairs]),
-        each("other_chosen", [pair.chosen for pair in turned]),
-        each("other_rejected", [pair.rejected for pair in turned]),
         each("permuted", [_permuted(pair.chosen, end_token, random) for pair in pairs]),
         each("random", [_random(pair.chosen, vocabulary, end_token, random) for pair in pairs]),
     ]
+    if others := _of_other_prompts(pairs):
+        found.append(each("other_chosen", [pair.chosen for pair in others]))
+        found.append(each("other_rejected", [pair.rejected for pair in others]))
     answer = functools.partial(
         generate, model, pad_token=pad_token, end_token=end_token, max_new_tokens=longest
     )
@@ -100,8 +102,8 @@ def standard_probes(
     if samples:
         repeated = [prompt for prompt in prompts for _ in range(samples)]
         drawn = answer(repeated, seed=seed)
-        groups = tuple(i for i in range(len(pairs)) for _ in range(samples))
-        found.append(Probe("sampled", tuple(repeated), tuple(drawn), groups))
+        of_samples = tuple(group for group in groups for _ in range(samples))
+        found.append(Probe("sampled", tuple(repeated), tuple(drawn), of_samples))
     return found
 
 
@@ -125,7 +127,25 @@ def rephrased(
     tokens = [(*tokenizer(text, add_special_tokens=False)["input_ids"], *end) for text in texts]
     if not all(len(t) > len(end) for t in tokens):
         raise refuse(name, "an empty text", "responses of a token at least")
-    return Probe(name, tuple(p.prompt for p in pairs), tuple(tokens), tuple(range(len(pairs))))
+    prompts = tuple(pair.prompt for pair in pairs)
+    return Probe(name, prompts, tuple(tokens), _groups(prompts))
+
+
+def _groups(prompts: Sequence[Tokens]) -> tuple[int, ...]:
+    """A number for each prompt, the same for equal ones."""
+    first: dict[Tokens, int] = {}
+    return tuple(first.setdefault(prompt, len(first)) for prompt in prompts)
+
+
+def _of_other_prompts(pairs: Sequence[PairTokens]) -> list[PairTokens]:
+    """For each pair the next one, round about, that has another prompt; empty: there is none."""
+    if len({pair.prompt for pair in pairs}) < 2:
+        return []
+    twice = [*pairs, *pairs]
+    return [
+        next(other for other in twice[at + 1 :] if other.prompt != pair.prompt)
+        for at, pair in enumerate(pairs)
+    ]
 
 
 @torch.no_grad()
