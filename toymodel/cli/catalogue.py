@@ -1,6 +1,7 @@
 """Commands that list what has a name: scenarios and losses."""
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from toymodel import losses as loss_registry
 from toymodel import plots
 from toymodel import scenarios as scenario_registry
+from toymodel._errors import refuse
 from toymodel._registry import plain
 from toymodel.cli import loss_cards
 from toymodel.cli.options import OK, Json, Quiet, as_json
@@ -65,6 +67,8 @@ def losses(
     out
         Folder for pictures.
     """
+    if docs is not None and json:
+        raise refuse("--docs", "--json as well", "one of the two", "leave one out")
     shown = loss_registry.names() if name is None else [loss_registry.REGISTRY.key(name)]
     if docs is not None:
         loss_cards.write_pages(shown, writable_folder(docs), quiet=quiet)
@@ -85,5 +89,5 @@ def losses(
         figure = plots.gallery() if name is None else plots.portrait(shown[0])
         path = folder / ("losses.png" if name is None else f"loss_{shown[0]}.png")
         figure.savefig(path)
-        print(f"\nPicture: {path}")
+        print(f"\nPicture: {path}", file=sys.stderr)
     return OK

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from toymodel import studies
+from toymodel._errors import refuse
 from toymodel.cli.options import NOT_REACHED, OK, X64, Json, Quiet, as_json, set_precision
 from toymodel.cli.others import OTHERS
 from toymodel.paper import calibration
@@ -46,8 +47,8 @@ def reproduce(
 
     `toymodel reproduce fig3 --seeds 400 --out pictures` draws one, with more seeds.
 
-    `toymodel reproduce all` makes every picture of this repository, in an hour to an hour and a
-    half on two cores, but for two: models that need a GPU, and the explorer in a browser. It wants
+    `toymodel reproduce all` makes every picture of this repository, in under an hour on two cores,
+    but for two: models that need a GPU, and the explorer in a browser. It wants
     a clone and the extra `llm`.
 
     Parameters
@@ -77,6 +78,9 @@ def reproduce(
         study.get(name, tuple(OTHERS))  # nothing is run where a name is unknown,
     for other in others:
         other.ask()  # or something missing
+    if seeds is not None and others and not of_toy:
+        expected = "names of the toy's studies; the others have no number of seeds to choose"
+        raise refuse("seeds", f"{seeds} for {', '.join(names)}", expected, "leave it out")
     results: list[study.Reproduced] = []
     if of_toy or not names:
         results += studies.reproduce(of_toy, out, seeds=seeds, quick=quick, progress=not quiet)

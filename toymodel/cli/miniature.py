@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from toymodel._errors import refuse
 from toymodel.cli.options import OK, Json, Quiet, as_json
 from toymodel.studies import study
 from toymodel.studies.study import Reproduced
@@ -62,6 +63,8 @@ def miniature(
     name
         Of the report, and the beginning of its pictures' names.
     """
+    if tasks is not None and "none" in tasks and len(tasks) > 1:
+        raise refuse("tasks", ", ".join(tasks), "none alone, or names without it")
     others = None if tasks is None else tuple(task for task in tasks if task != "none")
     results = repeat(
         out,

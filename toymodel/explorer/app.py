@@ -175,8 +175,9 @@ class Explorer(widgets.VBox):
             if compiles := settings.structure not in self._compiled:
                 self._say("Compiling this combination: a few seconds, once.")
             self.run = settings.run()
-        except InputError as error:
-            self._say(str(error), bad=True)
+        except Exception as error:  # a loss of the user's own may fail in any way
+            told = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self._say(f"{told}{error}", bad=True)
             self._pictures.add_class("tm-stale")
             return
         self.settings, self._view = settings, View.of(self.run)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from toymodel import losses, optimisers
+from toymodel import losses, optimisers, policies
 from toymodel._errors import refuse, whole
 from toymodel._typing import Scalar
 from toymodel.explorer import worlds
@@ -153,7 +153,11 @@ def policy_code(policy: Any) -> str:
         for field in dataclasses.fields(policy)
         if getattr(policy, field.name) != field.default
     }
-    return f"tm.{type(policy).__name__}({_arguments(given)})"
+    kind = type(policy)
+    if getattr(policies, kind.__name__, None) is kind:
+        return f"tm.{kind.__name__}({_arguments(given)})"
+    name = policies.REGISTRY.name_of(policy)  # of one's own, as with losses
+    return f"tm.policies.get({', '.join(filter(None, [repr(name), _arguments(given)]))})"
 
 
 def number(value: Any) -> str:

@@ -14,10 +14,14 @@ from toymodel.trajectory import FIT_TOLERANCE
 
 
 def cards(view: View) -> str:
-    """The three properties, each with its size and what it means here; means over prompts."""
+    """The three properties, each with its size and what it means here; means over prompts.
+
+    The chosen's peak and end are of the mean likelihood, the curve that the first picture shows.
+    """
     found, limits = view.properties, Thresholds()
     drop, fall, gain = (_mean(found[name]) for name in ("drop", "drawdown", "dispersion"))
-    peak, final = np.exp(_mean(found["peak"])), np.exp(_mean(found["peak"] - found["drawdown"]))
+    likelihood = view.likelihoods["chosen_mean"].values
+    peak, final = float(likelihood.max()), float(likelihood[-1])
     receivers = [str(role) for role in found["receiving_role"].values if role != "none"]
     receiver = max(set(receivers), key=receivers.count) if receivers else "nobody"
     peaks = f"the chosen peaks at {peak:.2f} and ends at {final:.2f}"
@@ -92,7 +96,7 @@ def formula(text: str) -> str:
 
 def heading(text: str) -> str:
     """The name of a group of controls."""
-    return f'<div class="tm-heading">{html.escape(text)}</div>'
+    return f'<div class="tm-heading" role="heading" aria-level="3">{html.escape(text)}</div>'
 
 
 def code_box(code: str) -> str:

@@ -33,12 +33,16 @@ class Fate(enum.Enum):
 
 
 class Force(enum.Enum):
-    """What a loss does to responses outside the pair: the sign of a+ + a- over the plane."""
+    """What a loss does to responses outside the pair: the sign of a+ + a- over the plane.
+
+    Unlike: zero for a pair alone of equal lengths, but not in a batch of pairs of unlike lengths.
+    """
 
     NONE = "none"
     CONCENTRATES = "concentrates"
     DISPERSES = "disperses"
     BOTH = "both"
+    UNLIKE = "unlike"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +98,13 @@ class Traits:
     @property
     def dispersion(self) -> str:
         """What the loss itself does to the mass outside the pair."""
+        alike = "for equal lengths" if self.per_token else "over a batch"
         return {
             Force.NONE: "neutral: left to shared weights",
             Force.CONCENTRATES: "opposed: unseen logits are pushed down",
             Force.DISPERSES: "driven: unseen logits are pushed up",
             Force.BOTH: "either, depending on the log-ratios",
+            Force.UNLIKE: f"neutral {alike}, else either",
         }[self.force]
 
 
@@ -142,7 +148,7 @@ def traits(loss: PreferenceLoss) -> Traits:
         ),
         rejected_fate=_fate(down_rejected),
         chosen_fate=_fate(-down_chosen),
-        force=_force(total, _SMALL * np.maximum(np.abs(chosen), np.abs(rejected))),
+        force=_force(loss, total, _SMALL * np.maximum(np.abs(chosen), np.abs(rejected))),
     )
 
 
@@ -174,16 +180,16 @@ def _fate(slope: np.ndarray) -> Fate:
     if end > _SMALL:
         return Fate.GROWS if slope[-1] > 10 * max(slope[0], _SMALL * size) else Fate.PERSISTS
     last = np.flatnonzero(np.abs(slope) > 0)[-1]
-    if (slope < -_SMALL * size).any():
+    if slope[np.flatnonzero(np.abs(slope) > _SMALL * size)[-1]] < 0:
         return Fate.REVERSES
     return Fate.STOPS if abs(slope[last]) > 1e-2 * size else Fate.VANISHES
 
 
-def _force(total: np.ndarray, zero: np.ndarray) -> Force:
+def _force(loss: PreferenceLoss, total: np.ndarray, zero: np.ndarray) -> Force:
     """The signs that occur; what counts as zero goes by the slopes at each place of the plane."""
     up, down = bool((total > zero).any()), bool((total < -zero).any())
     return {
-        (False, False): Force.NONE,
+        (False, False): Force.NONE if _sums_to_zero(loss) else Force.UNLIKE,
         (False, True): Force.CONCENTRATES,
         (True, False): Force.DISPERSES,
         (True, True): Force.BOTH,

@@ -35,8 +35,10 @@ def reproduce(
         InputError: an unknown figure, fewer than one seed, or a folder that cannot be written.
     """
     asked = [names] if isinstance(names, str) else names
-    named = [figure for name in asked for figure in get(name)]
-    figures = named or [figure for figure in STUDIES.values() if not figure.on_request]
+    named = {figure.name: figure for name in asked for figure in get(name)}  # each once
+    figures = list(named.values()) or [
+        figure for figure in STUDIES.values() if not figure.on_request
+    ]
     if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
         raise refuse("seeds", seeds, "a whole number >= 1")
     folder = writable_folder(out)

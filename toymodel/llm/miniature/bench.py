@@ -18,7 +18,7 @@ from toymodel.llm.small.pairs import PairSet, make_pairs
 from toymodel.llm.tasks import Task
 
 SETS = ("test", "shifted")  # the paper's MATH* and SuperCLUE: like the training data, and not
-_WATCHED = 64  # pairs that are followed
+_WATCHED = 64  # pairs that are followed, of the training set and of the held-out set
 _VALIDATION = 200  # prompts on which learning rates are compared
 
 
@@ -55,11 +55,15 @@ class Bench:
         return fit_reward_model(
             self.model,
             self.pairs.scenarios["both_on_policy"],
-            self.held_out["both_on_policy"],
+            self.watched("both_on_policy"),
             pad_token=self.tokenizer.pad_token_id,
             seed=self.seed,
             progress=False,
         )
+
+    def watched(self, scenario: str) -> list[PairTokens]:
+        """Held-out pairs on which accuracy is read while anything trains, policy or judge."""
+        return self.held_out[scenario][:_WATCHED]
 
     def follow(self, scenario: str) -> Follow:
         """Watched pairs of a scenario with their probes, which the base policy draws once."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from toymodel.llm.miniature.plan import SCENARIOS
+from toymodel.llm.miniature.plan import RECORDS, SCENARIOS
 from toymodel.llm.miniature.rates import best, rates
 from toymodel.llm.miniature.records import Records
 from toymodel.llm.miniature.tables import (
@@ -188,6 +188,12 @@ def _end(curves: list[np.ndarray]) -> np.ndarray:
 
 
 def _unsteadiness(curves: list[np.ndarray]) -> np.ndarray:
-    """Mean size of falls between records of the second half."""
-    return np.array([np.maximum(-np.diff(v[len(v) // 2 :]), 0).mean() if len(v) > 2 else np.nan
-                     for v in curves])  # fmt: skip
+    """Mean size of falls between records of the second half, at the same shares of training."""
+    return np.array([_falls(values) if len(values) > 2 else np.nan for values in curves])
+
+
+def _falls(values: np.ndarray) -> float:
+    """Of one curve; one with more records than the others is read as rarely as they are."""
+    at = np.linspace(0, len(values) - 1, min(len(values), RECORDS + 1)).round().astype(int)
+    later = values[at][len(at) // 2 :]
+    return float(np.maximum(-np.diff(later), 0).mean())

@@ -20,6 +20,7 @@ LOSSES: dict[str, PreferenceLoss] = {
     "slic": losses.SLiC(5.0, 0.1),
 }
 ROUNDS = 3  # of iterative DPO
+RECORDS = 10  # looks at a run beside the one before it begins
 #: Share of right answers at which pretraining ends; they learn late and then at once.
 _ENOUGH = {"verses": 0.2, "slogans": 0.25}
 FLEX_BETAS = (0.02, 0.05, 0.08, 0.14)  # beta_rejected, beside beta_chosen = 0.1 (Figure 4)

@@ -89,14 +89,15 @@ def _toy(predicted: Mapping[int, toy.Effects], models: Mapping[str, toy.Effects]
         f"losses. The prediction, stated in advance, is the toy after {EPOCHS:,} epochs; "
         "earlier readings are shown beside it. Shares are of comparisons that both decide, with "
         "Wilson's interval, which takes comparisons for independent and so is too narrow. "
-        "`commonest` is what one guess everywhere, the models' own commonest sign, would get.",
+        "`by a guess`: of signs what one guess everywhere, the models' own commonest sign, would "
+        "get; of orders, whose direction is a matter of listing, what a coin would.",
         "",
-        "| model | toy read at | comparison | quantity | toy right | commonest |",
+        "| model | toy read at | comparison | quantity | toy right | by a guess |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for title, model in models.items():
         for epoch, effects in sorted(predicted.items(), reverse=True):
             for kind, quantity, score in toy.scores(effects, model):
-                cells = (title, f"{epoch:,}", kind, quantity, score.text, str(score.commonest))
+                cells = (title, f"{epoch:,}", kind, quantity, score.text, f"{score.guessed:g}")
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -61,10 +61,11 @@ def _run(
                 bar.set_postfix_str(messages.get(timeout=0.2))
                 bar.update()
                 continue
-            if all(future.done() for future in futures):
+            ended = [future for future in futures if future.done()]
+            if len(ended) == len(futures) or any(future.exception() for future in ended):
                 break
-        for future in futures:
-            future.result()
+        for future in ended:
+            future.result()  # one that failed ends the others: the same will happen to them
 
 
 def _journal(place: Path, seed: int) -> Journal:

@@ -114,14 +114,14 @@ class Score:
         right: comparisons in which both say the same.
         decided: those in which both say anything.
         asked: all.
-        commonest: those decided that the language models' commonest sign of that quantity, said
-            everywhere, would get right.
+        guessed: those decided that a guess gets right: of signs the language models' commonest,
+            said everywhere; of orders, whose direction is a matter of listing, a coin's half.
     """
 
     right: int
     decided: int
     asked: int
-    commonest: int
+    guessed: float
 
     @property
     def text(self) -> str:
@@ -135,25 +135,23 @@ class Score:
         )
 
 
-def score(toy: np.ndarray, model: np.ndarray) -> Score:
+def score(toy: np.ndarray, model: np.ndarray, *, by_coin: bool = False) -> Score:
     """Count agreeing signs.
 
     Args:
         toy: signs, [comparison].
         model: signs of the language models, [comparison].
+        by_coin: whether a coin is the guess to compare with.
 
     Example:
         >>> score(np.array([1, -1, 0, 1]), np.array([1, 1, 1, 0]))
-        Score(right=1, decided=2, asked=4, commonest=2)
+        Score(right=1, decided=2, asked=4, guessed=2.0)
     """
     decided = (toy != 0) & (model != 0)
     most = np.sign(model[model != 0].sum()) or 1
-    return Score(
-        int((toy == model)[decided].sum()),
-        int(decided.sum()),
-        toy.size,
-        int((model == most)[decided].sum()),
-    )
+    guessed = decided.sum() / 2 if by_coin else (model == most)[decided].sum()
+    right = (toy == model)[decided].sum()
+    return Score(int(right), int(decided.sum()), toy.size, float(guessed))
 
 
 def scores(toy: Effects, model: Effects) -> Iterator[tuple[str, str, Score]]:
@@ -168,7 +166,8 @@ def scores(toy: Effects, model: Effects) -> Iterator[tuple[str, str, Score]]:
         ("order", toy.orders(), model.orders()),
     ):
         for at, quantity in enumerate(QUANTITIES):
-            yield kind, quantity, score(one[at].ravel(), other[at].ravel())
+            by_coin = kind == "order"
+            yield kind, quantity, score(one[at].ravel(), other[at].ravel(), by_coin=by_coin)
 
 
 def _differences(changes: np.ndarray, axis: int) -> np.ndarray:

@@ -9,13 +9,12 @@ from toymodel.llm.batches import collate
 from toymodel.llm.gradients import halves_in_parts
 from toymodel.llm.loop import evaluate
 from toymodel.llm.miniature.bench import Bench
-from toymodel.llm.miniature.plan import Cell
+from toymodel.llm.miniature.plan import RECORDS, Cell
 from toymodel.llm.objective import Objective, needs
 from toymodel.llm.overlap import by_kind
 from toymodel.llm.sequences import Scored, score
 
-_RECORDS = 10
-_PAIRS = 64  # of the training set and of the held-out set, the same at each record
+_PAIRS = 64  # of the training set, the same at each record
 
 
 class Watch:
@@ -34,12 +33,12 @@ class Watch:
         self._pairs = bench.pairs.scenarios[cell.scenario][:_PAIRS]
         self._pad = bench.tokenizer.pad_token_id
         device = next(model.parameters()).device
-        self._held_out = collate(bench.held_out[cell.scenario][:_PAIRS], self._pad, device=device)
+        self._held_out = collate(bench.watched(cell.scenario), self._pad, device=device)
         self._batch = collate(self._pairs, self._pad, device=device)
         with torch.no_grad():
             self._before = score(bench.model, self._held_out)
             self._reference = score(bench.model, self._batch)
-        self._at = set(np.linspace(0, steps, _RECORDS + 1).astype(int).tolist())
+        self._at = set(np.linspace(0, steps, RECORDS + 1).astype(int).tolist())
         self.curves: dict[str, list[float]] = {}
 
     def __call__(self, step: int, objective: Objective, policy: Scored) -> None:
