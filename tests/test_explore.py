@@ -260,6 +260,26 @@ def test_settings_that_do_not_fit_are_told_in_a_sentence(explorer):
     assert "drawn in" in explorer.message.value
 
 
+def test_an_error_of_a_loss_of_ones_own_is_told(explorer, monkeypatch):
+    def broken(self):
+        raise ZeroDivisionError("by my loss")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(explorer.settings), "run", broken)
+        explorer.seed.slider.value += 1
+        assert "ZeroDivisionError: by my loss" in explorer.message.value
+        assert "tm-stale" in explorer._pictures._dom_classes
+    explorer.seed.slider.value -= 1
+    assert "drawn in" in explorer.message.value
+
+
+def test_the_cards_say_what_the_first_picture_shows(explorer):
+    view = explorer._view
+    curve = view.likelihoods["chosen_mean"].values
+    said = f"the chosen peaks at {curve.max():.2f} and ends at {curve[-1]:.2f}"
+    assert said in words.cards(view)
+
+
 def test_a_number_out_of_range_is_told_and_can_be_mended(explorer):
     beta = next(iter(explorer.loss.form.controls.values()))
     old = beta.value

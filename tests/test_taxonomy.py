@@ -23,6 +23,10 @@ FORCES = {
     "sft_dpo": Force.CONCENTRATES,
     "bdpo": Force.CONCENTRATES,
     "apo_down": Force.DISPERSES,
+    # of a shorter rejected the push is the larger, of a longer one the smaller
+    **dict.fromkeys(("simpo", "sigmoid_norm", "rainbowpo"), Force.UNLIKE),
+    "aot_unpaired": Force.UNLIKE,  # the halves of a pair have unlike ranks in their batch
+    "aot": Force.NONE,
     # by the sign of c - r: of a rarer response the link is steeper (forward KL, alpha), or less so
     **dict.fromkeys(("f_dpo", "alphapo", "chi_po"), Force.BOTH),
 }
@@ -30,6 +34,7 @@ FATES = {
     "dpo": (Fate.VANISHES, Fate.VANISHES),
     "ipo": (Fate.REVERSES, Fate.REVERSES),
     "hinge": (Fate.STOPS, Fate.STOPS),
+    "discopop": (Fate.VANISHES, Fate.VANISHES),  # reversed at first only
     "slic": (Fate.STOPS, Fate.PERSISTS),
     "sft_dpo": (Fate.VANISHES, Fate.PERSISTS),
     "bdpo": (Fate.VANISHES, Fate.PERSISTS),
