@@ -17,7 +17,8 @@ from toymodel.scenarios import Pairs, Role, Scenario, role_masks
 def corollary_1(loss: PreferenceLoss, pairs: PairBatch) -> PairArray:
     r"""Identity 1: :math:`(\partial L/\partial\pi_-) / (\partial L/\partial\pi_+) = -\pi_+/\pi_-`.
 
-    In slopes: a+ = -a-. It holds for every function of the margin and fails for other losses.
+    In slopes: a+ = -a-. It holds for every function of the margin and, where slopes are
+    derivatives of the pair's own loss, for no other.
 
     Returns:
         (a+ + a-) relative to the larger slope, [pair]; zero where both slopes are zero.

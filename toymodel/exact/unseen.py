@@ -48,7 +48,7 @@ def unseen_change(log_ratio: jax.Array, leader_change: jax.Array) -> jax.Array:
 
     A leader pushed far down meets the others, and all become equally likely, whatever they were.
     One pushed up leaves the others behind, whose logits rise by no more than
-    :math:`-\log(1-\rho)`: the likeliest unseen response takes all that is pushed outside.
+    :math:`-\log(1-\rho)`: where the push has no end, the likeliest takes all of it.
 
     Args:
         log_ratio: log rho <= 0 (nats), any shape.
