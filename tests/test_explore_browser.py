@@ -42,7 +42,8 @@ ALL_CHANGED = (
     f"before => {{ const now = {PICTURES};"
     " return now.length === 5 && now.every((source, at) => source !== before[at]); }"
 )
-DRAWN = "document.querySelector('.tm-message')?.innerText.includes('drawn in')"
+MESSAGE = "document.querySelector('.tm-message')?.innerText ?? ''"  # none before the first change
+DRAWN = f"({MESSAGE}).includes('drawn in')"
 STARTING, PATIENCE = 180_000, 60_000  # ms, on a busy machine
 
 
@@ -65,15 +66,19 @@ class Opened:
         return row.locator(".noUi-handle").first
 
     def message(self):
-        return self.page.locator(".tm-message").inner_text()
+        return self.page.evaluate(MESSAGE)
 
-    def after(self, action):
+    def changed(self, action):
         """Do something, wait until every picture has changed, and say how long that took (ms)."""
         self.page.locator(".tm-pictures img").nth(4).wait_for(timeout=PATIENCE)
         before, begun = self.page.evaluate(PICTURES), time.perf_counter()
         action()
         self.page.wait_for_function(ALL_CHANGED, arg=before, timeout=PATIENCE)
-        took = 1000 * (time.perf_counter() - begun)
+        return 1000 * (time.perf_counter() - begun)
+
+    def after(self, action):
+        """The same for what makes another run: it is over when the explorer says so."""
+        took = self.changed(action)
         self.page.wait_for_function(DRAWN, timeout=PATIENCE)
         return took
 
@@ -269,11 +274,9 @@ def test_the_copied_code_makes_the_run(opened):
 def test_the_step_shown_moves_the_pictures(opened):
     handle = opened.slider("step shown")
     handle.focus()
-    before = opened.page.evaluate(PICTURES)
-    opened.page.keyboard.press("Home")
-    opened.page.wait_for_function(ALL_CHANGED, arg=before, timeout=PATIENCE)
+    opened.changed(lambda: opened.page.keyboard.press("Home"))
     opened.page.locator(".widget-label", has_text="0 of 2,000").first.wait_for()
-    opened.after(lambda: opened.page.keyboard.press("End"))
+    opened.changed(lambda: opened.page.keyboard.press("End"))
 
 
 def test_a_bad_combination_is_told_and_mended(opened):
