@@ -52,17 +52,21 @@ def diagnose(
     """
     found = tool.diagnose(log, beta=beta, run=run)
     own = found.log.path.parent
-    folder = writable_folder(out) if picture and out is not None else own
+    folder = _folder(own, out) if picture else None
     print(as_json(found.as_data()) if json else found.text())
-    if not picture:
-        return OK
-    try:
-        name = f"{found.log.path.stem}.diagnosis.png"
-        place = save(found.picture(), writable_folder(folder) / name)
-    except InputError:  # an archived run's folder is often closed, and its diagnosis is known
-        if out is not None:
-            raise
+    if folder is not None:
+        place = save(found.picture(), folder / f"{found.log.path.stem}.diagnosis.png")
+        print(f"\nSaved {place}\n{found.caption()}", file=sys.stderr)
+    elif picture:
         print(f"\nNo picture: {own} cannot be written; say where with --out.", file=sys.stderr)
-        return OK
-    print(f"\nSaved {place}\n{found.caption()}", file=sys.stderr)
     return OK
+
+
+def _folder(own: Path, out: Path | None) -> Path | None:
+    """Where the picture goes; None: the log's own folder is closed, as an archive often is."""
+    if out is not None:
+        return writable_folder(out)
+    try:
+        return writable_folder(own)
+    except InputError:
+        return None

@@ -65,7 +65,7 @@ def miniature(
     """
     if tasks is not None and "none" in tasks and len(tasks) > 1:
         raise refuse("tasks", ", ".join(tasks), "none alone, or names without it")
-    others = None if tasks is None else tuple(task for task in tasks if task != "none")
+    others = None if tasks is None else () if "none" in tasks else tuple(tasks)
     results = repeat(
         out,
         quick=quick,

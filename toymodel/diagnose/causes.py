@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 
-from toymodel.diagnose.curves import LEAST_RECORDS, Windows, windows
+from toymodel.diagnose.curves import Windows
 from toymodel.diagnose.findings import NO, YES, Finding
 from toymodel.diagnose.log import Log, Track
-from toymodel.diagnose.series import Half
+from toymodel.diagnose.series import Half, windows_of
 
 FITS, POSSIBLE, AGAINST = "fits", "possible", "speaks against it"
 
@@ -155,12 +155,8 @@ def _own_pair(log: Log, peak: float) -> Cause:
 
 def _shared_tokens(track: Track) -> tuple[str, str] | None:
     """Whether the fall is in the tokens that chosen and rejected share; None: not logged."""
-    curves = {kind: track.curve(f"tokens/chosen_{kind}") for kind in _SHARED}
-    falls = {
-        kind: windows(*curve, limit=not track.steady).fall()
-        for kind, curve in curves.items()
-        if len(curve[0]) >= LEAST_RECORDS
-    }
+    cuts = {kind: windows_of(track, f"tokens/chosen_{kind}") for kind in _SHARED}
+    falls = {kind: cut.fall() for kind, cut in cuts.items() if cut is not None}
     own = falls.pop("own", None)
     if own is None or not falls:
         return None
@@ -225,14 +221,13 @@ def _saturation(log: Log) -> Cause:
 
 def _satisfied(track: Track) -> tuple[str, str]:
     """Whether margins are large at the end, or else the loss's slope small."""
-    step, margin = track.curve("rewards/margins")
-    if len(step) >= LEAST_RECORDS:
-        end = float(windows(step, margin).mean[-1])
+    if (margins := windows_of(track, "rewards/margins")) is not None:
+        end = float(margins.mean[-1])
         agrees = FITS if end > _SATURATED else AGAINST
         return agrees, f"the margin of rewards ends at {end:.2g}"
-    step, slope = track.curve("slopes/chosen")
-    if len(step) >= LEAST_RECORDS and slope[0]:
-        left = float(windows(step, slope).mean[-1] / slope[0])
+    _, slope = track.curve("slopes/chosen")
+    if (slopes := windows_of(track, "slopes/chosen")) is not None and slope[0]:
+        left = float(slopes.mean[-1] / slope[0])
         agrees = FITS if left < _SATURATED_SLOPE else AGAINST
         return agrees, f"the loss's slope in the chosen ends at {left:.2g} of its first"
     return POSSIBLE, "neither margins nor slopes are logged"

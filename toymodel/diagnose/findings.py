@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from toymodel.diagnose.curves import LEAST_RECORDS, Interval, Windows, windows
+from toymodel.diagnose.curves import LEAST_RECORDS, Interval, Windows
 from toymodel.diagnose.log import Track
-from toymodel.diagnose.series import NATS, Half
+from toymodel.diagnose.series import NATS, Half, windows_of
 from toymodel.properties import Thresholds
 
 YES, NO, UNDECIDED, NOT_IN_LOG = "yes", "no", "undecided", "not in the log"
@@ -134,8 +134,8 @@ def dispersion(track: Track, chosen: Finding, limits: Thresholds) -> Finding:
         text = "No probe of the model's own answers was logged."
         text += lost if chosen.verdict == YES else ""
         return Finding("dispersion", NOT_IN_LOG, _UNKNOWN, "", _NAN, _NAN, _NAN, text)
-    step, value = track.curve(measure.name)
-    cut = windows(step, -value if measure.rises else value, limit=not track.steady)
+    cut = windows_of(track, measure.name, upside_down=measure.rises)
+    assert cut is not None  # it can be seen, so it has records enough
     least = limits.dispersion if measure.is_mass else limits.degradation
     size, peak = cut.fall(), cut.peak
     sure = np.array([cut.fall(end).low for end in range(len(cut.mean))])
@@ -194,10 +194,8 @@ def _can_see(track: Track, measure: _Measure) -> bool:
 
 def change_of(track: Track, name: str) -> Interval | None:
     """From the first to the last window of a metric; None with fewer than eight records."""
-    step, value = track.curve(name)
-    if len(step) < LEAST_RECORDS:
-        return None
-    return windows(step, value, limit=not track.steady).change()
+    cut = windows_of(track, name)
+    return None if cut is None else cut.change()
 
 
 def _receivers(track: Track) -> str:

@@ -119,8 +119,8 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
     epochs = [values for key, values in tracks[0].metrics.items() if key == "epoch"]
     told = _number(state.get("epoch")) or math.nan
     last_epoch = float(np.nanmax(epochs[0])) if epochs else told
-    loss = _of_header(raw, "loss")
-    tracks[0] = dataclasses.replace(tracks[0], steady=bool(loss))  # the callback watches the same
+    header = next((record for record in raw if "toymodel" in record), {})  # the callback's
+    tracks[0] = dataclasses.replace(tracks[0], steady="loss" in header)
     beta = tracks[0].metrics.get("beta", np.empty(0))
     known = np.unique(beta[np.isfinite(beta)])
     return Log(
@@ -129,15 +129,10 @@ def read(path: str | Path, *, run: int | None = None) -> Log:
         held_out=tracks[1],
         epochs=last_epoch,
         beta=float(known[0]) if len(known) == 1 else math.nan,
-        loss=loss,
-        force=_of_header(raw, "force"),
+        loss=str(header.get("loss", "")),
+        force=str(header.get("force", "")),
         notes=tuple(notes),
     )
-
-
-def _of_header(raw: Sequence[files.Record], key: str) -> str:
-    """What toymodel's callback says of the run; "": nothing."""
-    return next((str(record.get(key, "")) for record in raw if "toymodel" in record), "")
 
 
 def _beside(source: Path, notes: list[str]) -> tuple[Track, dict[str, Any]]:

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodel.diagnose.curves import LEAST_RECORDS, windows
 from toymodel.diagnose.log import Track
-from toymodel.diagnose.series import Half
+from toymodel.diagnose.series import Half, windows_of
 from toymodel.plots.style import (
     CHOSEN,
     OUTSIDE,
@@ -130,8 +129,7 @@ def _probes(axes: Axes, track: Track, probes: list[str]) -> None:
         step, value = track.curve(name)
         known = _PROBES.get(name)
         label, colour, line = known or (name.removeprefix("probes/"), next(others), "-.")
-        if len(step) >= LEAST_RECORDS:
-            cut = windows(step, value)
+        if (cut := windows_of(track, name)) is not None:
             step, value = cut.step, cut.mean
         axes.plot(step, value - value[0], line, color=colour, label=label)
     axes.axhline(0, color="black", linewidth=0.8)

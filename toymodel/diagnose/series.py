@@ -99,6 +99,20 @@ def half(track: Track, name: str, beta: float) -> Half:
     return _half(name, "reward", REWARD, *reward, 0.0)
 
 
+def windows_of(track: Track, name: str, *, upside_down: bool = False) -> Windows | None:
+    """A metric in windows; None with fewer than eight records. Of steady pairs nothing is limited.
+
+    Args:
+        track: that has it, or not.
+        name: of the metric.
+        upside_down: its negative, whose falls are its rises.
+    """
+    step, value = track.curve(name)
+    if len(step) < LEAST_RECORDS:
+        return None
+    return windows(step, -value if upside_down else value, limit=not track.steady)
+
+
 def reference_free(track: Track) -> bool:
     """Whether rewards are beta log pi itself (CPO, SimPO, ORPO): they are then no log-ratios."""
     _, reward, log_prob = _paired(track, "chosen")

@@ -3,6 +3,7 @@
 import dataclasses
 import textwrap
 from collections.abc import Hashable
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -132,12 +133,8 @@ def loss_code(loss: Any) -> str:
         >>> loss_code(losses.WPO())
         'tm.losses.WPO(loss=tm.losses.DPO(beta=0.1), aligned=True, largest=1.0)'
     """
-    kind = type(loss)
     given = {field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)}
-    if getattr(losses, kind.__name__, None) is kind:
-        return f"tm.losses.{kind.__name__}({_arguments(given)})"
-    name = losses.REGISTRY.name_of(loss)  # of one's own: it must be registered where this runs
-    return f"tm.losses.get({', '.join(filter(None, [repr(name), _arguments(given)]))})"
+    return _made(loss, losses, "tm.losses", given)
 
 
 def policy_code(policy: Any) -> str:
@@ -153,11 +150,17 @@ def policy_code(policy: Any) -> str:
         for field in dataclasses.fields(policy)
         if getattr(policy, field.name) != field.default
     }
-    kind = type(policy)
-    if getattr(policies, kind.__name__, None) is kind:
-        return f"tm.{kind.__name__}({_arguments(given)})"
-    name = policies.REGISTRY.name_of(policy)  # of one's own, as with losses
-    return f"tm.policies.get({', '.join(filter(None, [repr(name), _arguments(given)]))})"
+    return _made(policy, policies, "tm", given)
+
+
+def _made(instance: Any, module: ModuleType, place: str, given: dict[str, Any]) -> str:
+    """The call of a class of the project, or of one's own by its name."""
+    kind, arguments = type(instance), _arguments(given)
+    if getattr(module, kind.__name__, None) is kind:
+        return f"{place}.{kind.__name__}({arguments})"
+    name = module.REGISTRY.name_of(instance)  # it must be registered where this runs
+    get = f"{module.__name__.replace('toymodel', 'tm')}.get"
+    return f"{get}({', '.join(filter(None, [repr(name), arguments]))})"
 
 
 def number(value: Any) -> str:

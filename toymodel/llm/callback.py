@@ -10,13 +10,14 @@ from transformers import TrainerCallback
 
 from toymodel._errors import refuse, whole
 from toymodel._version import __version__
+from toymodel.diagnose.files import WATCHED
 from toymodel.llm import extra
 from toymodel.llm.alarms import Alarms, Limits
 from toymodel.llm.journal import Journal
 from toymodel.llm.measuring import Checker
+from toymodel.llm.objective import force
 from toymodel.llm.probes import Probe
 from toymodel.llm.watching import Watcher
-from toymodel.losses import traits
 
 _LOG = logging.getLogger("toymodel")
 _SHARE = 0.06  # of a run's time that watching may take where `every` is left out
@@ -92,7 +93,7 @@ class PropertiesCallback(TrainerCallback):
             batch_size=None if batch_size is None else whole("batch_size", batch_size, 1),
             seed=seed,
         )
-        where = Path(trainer.args.output_dir) / "properties.jsonl" if path is None else Path(path)
+        where = Path(trainer.args.output_dir) / WATCHED if path is None else Path(path)
         self._journal = Journal(where)
         self._limits = limits
         self._begin()
@@ -138,7 +139,7 @@ class PropertiesCallback(TrainerCallback):
             self._watcher.save(probes_path)
             loss = self._watcher.loss
             settings = {"watched": self._watcher.count, "loss": repr(loss)}
-            settings["force"] = traits(loss).force.value  # on what is outside the pair
+            settings["force"] = force(loss)
             self._journal.begin({"toymodel": __version__, **settings, "every": self.every})
             self._record(state.global_step)
         self._began = time.perf_counter()

@@ -25,8 +25,8 @@ class Journal:
     def set_aside(self) -> None:
         """Keep what an earlier run left in the file, under the first number that is free."""
         if self.path.exists():
-            numbers = (f".{number}{self.path.suffix}" for number in itertools.count(1))
-            others = (self.path.with_suffix(number) for number in numbers)
+            suffix = self.path.suffix
+            others = (self.path.with_suffix(f".{n}{suffix}") for n in itertools.count(1))
             self.path.rename(next(other for other in others if not other.exists()))
 
     def begin(self, header: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from toymodel import losses
 from toymodel._errors import refuse, whole
 from toymodel.llm.batches import PairTokens, collate, mismatched
 from toymodel.llm.objective import Objective, needs, surrogate
-from toymodel.llm.sequences import Scored, mismatched_log_ratio, score
+from toymodel.llm.sequences import Scored, mismatched_log_ratio, score, score_leaves
 from toymodel.losses import PreferenceLoss
 
 Watch = Callable[[int, Objective, Scored], None]
@@ -124,10 +124,8 @@ def evaluate(
     Returns:
         The objective, with its graph, and the responses under the policy.
     """
-    with torch.set_grad_enabled(graph):
-        policy = score(model, batch, concentration="concentration" in wanted)
-    if not graph:
-        policy.log_probs.requires_grad_()
+    scored = score if graph else score_leaves
+    policy = scored(model, batch, concentration="concentration" in wanted)
     if reference is None:
         return surrogate(loss, policy), policy
     log_ratio = None

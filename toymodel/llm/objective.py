@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from toymodel.llm.sequences import Scored, pair_batch
-from toymodel.losses import PairBatch, PreferenceLoss
+from toymodel.losses import PairBatch, PreferenceLoss, traits
 
 _EXCESS = ("chosen_excess", "rejected_excess")
 #: Fields of a batch that a loss may read, which cost something to compute for a language model.
@@ -115,6 +115,12 @@ def needs(loss: PreferenceLoss) -> frozenset[str]:
             if any(np.any(b != a) for b, a in zip(before, after, strict=True)):
                 found.add(what)
     return frozenset(found)
+
+
+def force(loss: PreferenceLoss) -> str:
+    """What a loss does to responses outside the pair, in the words of `toymodel.losses.traits`."""
+    with _on_the_host():
+        return traits(loss).force.value
 
 
 @jax.jit

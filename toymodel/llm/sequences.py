@@ -86,6 +86,20 @@ def score(model: Any, batch: Batch, *, concentration: bool = False) -> Scored:
     )
 
 
+def score_leaves(model: Any, batch: Batch, *, concentration: bool = False) -> Scored:
+    """The same without the model's graph: log-probabilities are leaves, for `halves_in_parts`.
+
+    Args:
+        model: as in `score`.
+        batch: as in `score`.
+        concentration: as in `score`.
+    """
+    with torch.no_grad():
+        found = score(model, batch, concentration=concentration)
+    found.log_probs.requires_grad_()
+    return found
+
+
 def _rows_at_once(model: Any, batch: Batch) -> int:
     """How many rows' logits fit into `_LOGITS` numbers; all where the vocabulary is not known."""
     rows, width = batch["input_ids"].shape

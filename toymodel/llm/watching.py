@@ -17,7 +17,7 @@ from toymodel.llm.measuring import Checker, Measured, measure, response_log_prob
 from toymodel.llm.objective import needs, surrogate
 from toymodel.llm.overlap import by_kind
 from toymodel.llm.probes import Probe
-from toymodel.llm.sequences import Scored, mismatched_log_ratio, score
+from toymodel.llm.sequences import Scored, mismatched_log_ratio, score, score_leaves
 from toymodel.llm.trl_losses import loss_of
 
 _HALVES = ("chosen", "rejected")
@@ -141,9 +141,7 @@ class Watcher:
         model = self.model
         was_training = model.training
         model.eval()
-        with torch.no_grad():
-            policy = score(model, self._batch, concentration="concentration" in self._needs)
-        policy.log_probs.requires_grad_(gradients)
+        policy = score_leaves(model, self._batch, concentration="concentration" in self._needs)
         objective = surrogate(self.loss, policy, self._reference, self._log_ratio(model))
         found = summary(self._probes, self._measured(model, policy), self._before)
         found |= by_kind(policy, self._pairs)

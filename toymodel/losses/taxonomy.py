@@ -134,8 +134,9 @@ def traits(loss: PreferenceLoss) -> Traits:
     zero = _SMALL * size
     total = chosen + rejected
     down_chosen, down_rejected = _walk(loss)
+    cancels = _sums_to_zero(loss)
     return Traits(
-        balanced=bool(np.abs(total).max() <= 1e-6 * size) and _sums_to_zero(loss),
+        balanced=bool(np.abs(total).max() <= 1e-6 * size) and cancels,
         of_margin=_shift_invariant(loss),
         reference_free=not _responds(loss, "reference_chosen"),
         per_token=_responds(loss, "chosen_length"),
@@ -148,7 +149,7 @@ def traits(loss: PreferenceLoss) -> Traits:
         ),
         rejected_fate=_fate(down_rejected),
         chosen_fate=_fate(-down_chosen),
-        force=_force(loss, total, _SMALL * np.maximum(np.abs(chosen), np.abs(rejected))),
+        force=_force(total, _SMALL * np.maximum(np.abs(chosen), np.abs(rejected)), cancels),
     )
 
 
@@ -185,11 +186,11 @@ def _fate(slope: np.ndarray) -> Fate:
     return Fate.STOPS if abs(slope[last]) > 1e-2 * size else Fate.VANISHES
 
 
-def _force(loss: PreferenceLoss, total: np.ndarray, zero: np.ndarray) -> Force:
+def _force(total: np.ndarray, zero: np.ndarray, cancels: bool) -> Force:
     """The signs that occur; what counts as zero goes by the slopes at each place of the plane."""
     up, down = bool((total > zero).any()), bool((total < -zero).any())
     return {
-        (False, False): Force.NONE if _sums_to_zero(loss) else Force.UNLIKE,
+        (False, False): Force.NONE if cancels else Force.UNLIKE,
         (False, True): Force.CONCENTRATES,
         (True, False): Force.DISPERSES,
         (True, True): Force.BOTH,

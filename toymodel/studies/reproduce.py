@@ -47,8 +47,8 @@ def reproduce(
         for figure in bar:
             bar.set_postfix_str(figure.name)
             start = time.perf_counter()
-            default = max(2, figure.seeds // 8) if quick else figure.seeds
-            count = default if seeds is None else seeds
+            usual = max(2, figure.seeds // 8) if quick else figure.seeds
+            count = usual if seeds is None else seeds
             bars = {"progress": progress and None} if figure.shows_progress else {}
             data = figure.compute(count, **bars)
             claims = figure.compare(data)
