@@ -313,7 +313,7 @@ def test_steps_shown_move_without_a_run(explorer):
     explorer.step.value = 7
     assert explorer.images["masses"].value != shown
     assert explorer.run is run
-    assert f"step {run.steps[7]}:" in explorer.alternatives["masses"].value
+    assert f"step {run.steps[7]}:" in explorer.images["masses"].tooltip
 
 
 def test_many_changes_are_one_run():

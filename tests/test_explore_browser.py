@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -228,6 +229,16 @@ def test_it_shows_five_pictures_and_three_numbers(opened):
         "Array.from(document.querySelectorAll('.tm-pictures img')).every(i => i.naturalWidth > 500)"
     )
     opened.shot("explore")
+
+
+def test_a_screen_reader_finds_every_picture_and_number(opened):
+    images = opened.page.get_by_role("img", name=re.compile("step 2000"))
+    assert images.count() == 5
+    for title in ("learning rate", "beta", "steps", "seed"):
+        box = opened.page.get_by_label(f"{title}, exactly", exact=True).locator("visible=true")
+        assert box.evaluate("box => box.tagName") == "INPUT"  # of one box alone
+        width = box.evaluate("box => box.labels[0].getBoundingClientRect().width")
+        assert width <= 1, "the label is not for the eye"
 
 
 def test_a_moved_slider_changes_every_picture(opened):

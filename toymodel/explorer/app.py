@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Hashable
 
 import ipywidgets as widgets
+import traitlets
 
 from toymodel._errors import InputError
 from toymodel.explorer import presets, scales, words, worlds
@@ -41,6 +42,16 @@ class Soon:
         if self._waiting is not None:
             self._waiting.cancel()
         self._waiting = loop.call_later(_WAIT, self._action)
+
+
+class Picture(widgets.Image):
+    """A PNG with its numbers in words: what a screen reader says of it, and a pointer shows.
+
+    The page puts `tooltip` on the image only where the model has a description, and an empty one;
+    the library's own image has none at all.
+    """
+
+    description = traitlets.Unicode("", read_only=True).tag(sync=True)
 
 
 def _time(seconds: float) -> str:
@@ -98,9 +109,8 @@ class Explorer(widgets.VBox):
             "masses": Masses(),
             "slopes": SlopeMaps(),
         }
-        self.images = {name: widgets.Image(format="png") for name in self.panels}
-        self.alternatives = {name: widgets.HTML().add_class("tm-unseen") for name in self.panels}
-        cells = [widgets.VBox([self.images[name], self.alternatives[name]]) for name in self.panels]
+        self.images = {name: Picture(format="png") for name in self.panels}
+        cells = [widgets.VBox([image]) for image in self.images.values()]
         cells[-1].add_class("tm-wide")
         self.cards, self.message = widgets.HTML(), widgets.HTML()
         last = len(self.run.steps) - 1
@@ -229,4 +239,4 @@ class Explorer(widgets.VBox):
         at = self.step.value
         self.step_number.value = f"{self._view.run.steps[at]:,} of {self._view.run.steps[-1]:,}"
         for name, panel in self.panels.items():
-            self.alternatives[name].value = words.plain(panel.words(self._view, at))
+            self.images[name].tooltip = panel.words(self._view, at)

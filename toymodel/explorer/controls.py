@@ -108,7 +108,9 @@ class Number(Control):
             style=_LABEL, layout=widgets.Layout(width="226px"),
         )  # fmt: skip
         make = widgets.IntText if whole else widgets.FloatText
-        self.text = make(tooltip=f"{title}, exactly", layout=widgets.Layout(width="74px"))
+        # The label is for screen readers alone: the eye has the slider's.
+        self.text = make(description=f"{title}, exactly", layout=widgets.Layout(width="74px"))
+        self.text.add_class("tm-exact")
         super().__init__(widgets.HBox([self.slider, self.text], layout=_WHOLE), changed)
         self.put(value)
         self.slider.observe(self._slid, "value")

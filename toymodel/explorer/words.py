@@ -84,11 +84,6 @@ def look(preset: Preset) -> str:
     )
 
 
-def plain(text: str) -> str:
-    """Text as it is."""
-    return html.escape(text)
-
-
 def formula(text: str) -> str:
     """A loss's formula, under its menu."""
     return f'<div class="tm-formula">L = {html.escape(text)}</div>'
@@ -129,8 +124,8 @@ STYLE = """<style>
 .tm-pictures img { width: 100%; height: auto; border-radius: 3px; margin: 0; }
 .tm-pictures .tm-wide { grid-column: 1 / -1; }
 .tm-stale { opacity: .35; }
-.tm-unseen { position: absolute !important; width: 1px !important; height: 1px !important;
-  overflow: hidden !important; clip-path: inset(50%); margin: 0 !important; }
+.tm-exact .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); margin: 0; }
 .tm-cards { display: grid; grid-template-columns: repeat(3, 1fr); grid-gap: 10px; }
 .tm-card { border-left: 4px solid; padding: 1px 0 1px 10px; line-height: 1.3; }
 .tm-name { font-size: 13px; font-weight: 600; }
