@@ -386,9 +386,10 @@ def test_without_a_better_and_a_worse_answer_there_are_no_pairs():
 
 
 @pytest.mark.slow
-def test_arithmetic_leaves_something_to_learn(tmp_path):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_arithmetic_leaves_something_to_learn(seed, tmp_path):
     task = Arithmetic()
-    policy, tokenizer = base_policy(task, 0, tmp_path, progress=False)
+    policy, tokenizer = base_policy(task, seed, tmp_path, progress=False)
     longest = longest_answer(tokenizer, task)
     prompts = task.prompts(np.random.default_rng(7), 300, "train")
     rows = answers(policy, tokenizer, task, prompts, samples=8, longest=longest)
