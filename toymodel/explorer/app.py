@@ -110,8 +110,7 @@ class Explorer(widgets.VBox):
             "slopes": SlopeMaps(),
         }
         self.images = {name: Picture(format="png") for name in self.panels}
-        cells = [widgets.VBox([image]) for image in self.images.values()]
-        cells[-1].add_class("tm-wide")
+        self.images["slopes"].add_class("tm-wide")
         self.cards, self.message = widgets.HTML(), widgets.HTML()
         last = len(self.run.steps) - 1
         self.step = widgets.IntSlider(
@@ -124,7 +123,7 @@ class Explorer(widgets.VBox):
         self._play = widgets.Play(value=last, max=last, interval=120, show_repeat=False)
         widgets.jslink((self._play, "value"), (self.step, "value"))
         self.step.observe(lambda _: self._move(), "value")
-        self._pictures = widgets.Box(cells).add_class("tm-pictures")
+        self._pictures = widgets.Box([*self.images.values()]).add_class("tm-pictures")
         self._main = widgets.VBox(
             [
                 self.cards,

@@ -120,7 +120,6 @@ STYLE = """<style>
   text-transform: uppercase; opacity: .62; margin-top: 6px; }
 .tm-pictures { display: grid !important; grid-gap: 2px 10px; overflow: visible;
   grid-template-columns: repeat(auto-fit, minmax(max(280px, 40%), 1fr)); transition: opacity .15s; }
-.tm-pictures > .widget-box { position: relative; overflow: hidden; margin: 0; }
 .tm-pictures img { width: 100%; height: auto; border-radius: 3px; margin: 0; }
 .tm-pictures .tm-wide { grid-column: 1 / -1; }
 .tm-stale { opacity: .35; }
